@@ -1,0 +1,47 @@
+# The few commands of this repository. `make test ARGS=journey` passes its arguments on to cargo test.
+
+BUF := .tools/bin/buf
+BASELINE := tests/baseline/countersign.binpb
+
+.PHONY: help build run test check fmt fmt-check clippy deny proto-baseline clean
+
+help:
+	@echo 'make build           the release binary'
+	@echo 'make run             build and serve on SQLite under ./countersign-data'
+	@echo 'make test [ARGS=…]   everything, or what matches; installs what it needs'
+	@echo 'make check           formatting, clippy, cargo-deny'
+	@echo 'make fmt             format the sources'
+	@echo 'make proto-baseline  accept the present proto files as what must stay compatible'
+	@echo 'make clean           remove what was built and installed here (not ./countersign-data)'
+
+build:
+	cargo build --release --locked
+
+run:
+	cargo run --release --locked -- serve
+
+test:
+	python3 tests/run.py $(ARGS)
+
+check: fmt-check clippy deny
+
+fmt:
+	cargo fmt
+
+fmt-check:
+	cargo fmt --check
+
+clippy:
+	cargo clippy --all-targets --locked -- -D warnings
+
+deny:
+	python3 tests/tooling/deny.py
+
+proto-baseline:
+	python3 tests/run.py --tools-only
+	mkdir -p $(dir $(BASELINE))
+	$(BUF) build proto --exclude-source-info -o $(BASELINE)
+
+clean:
+	cargo clean
+	rm -rf .tools
