@@ -1,0 +1,252 @@
+//! Who may do what: the reserved scopes, the verbs that need them, and the principal that holds them.
+
+use std::net::IpAddr;
+
+use super::Error;
+use super::Timestamp;
+use super::ids::{AccountId, Environment, KeyId};
+use super::scope::GrantedScopes;
+use super::verdict::{DenialReason, Proof, Question, judge};
+
+/// A reserved scope: a right over this service itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Permission {
+    /// Read keys.
+    KeysRead,
+    /// Create, change, rotate, enable and delete keys.
+    KeysWrite,
+    /// Disable and revoke keys, and expire their secrets.
+    KeysRevoke,
+    /// Read the audit log.
+    AuditRead,
+    /// Call the verifier, where it asks callers for a credential.
+    VerifyCall,
+}
+
+impl Permission {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::KeysRead, Self::KeysWrite, Self::KeysRevoke, Self::AuditRead, Self::VerifyCall];
+
+    /// The scope that grants this permission, literally.
+    pub fn scope(self) -> &'static str {
+        match self {
+            Self::KeysRead => "countersign.keys:read",
+            Self::KeysWrite => "countersign.keys:write",
+            Self::KeysRevoke => "countersign.keys:revoke",
+            Self::AuditRead => "countersign.audit:read",
+            Self::VerifyCall => "countersign.verify:call",
+        }
+    }
+}
+
+/// Everything that somebody can ask of this service with a credential, one for each RPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// `KeyAdmin.CreateKey`
+    CreateKey,
+    /// `KeyAdmin.GetKey`
+    GetKey,
+    /// `KeyAdmin.ListKeys`
+    ListKeys,
+    /// `KeyAdmin.UpdateKey`
+    UpdateKey,
+    /// `KeyAdmin.RotateKey`
+    RotateKey,
+    /// `KeyAdmin.ExpireSecret`
+    ExpireSecret,
+    /// `KeyAdmin.DisableKey`
+    DisableKey,
+    /// `KeyAdmin.EnableKey`
+    EnableKey,
+    /// `KeyAdmin.RevokeKey`
+    RevokeKey,
+    /// `KeyAdmin.DeleteKey`
+    DeleteKey,
+    /// `KeyAdmin.ListAuditEvents`
+    ListAuditEvents,
+    /// `KeyAdmin.WatchAuditEvents`
+    WatchAuditEvents,
+    /// `KeyVerifier.Verify`, where callers need a credential
+    Verify,
+    /// `KeyVerifier.BatchVerify`, where callers need a credential
+    BatchVerify,
+}
+
+/// The one table of verbs: the full gRPC method name, and the permission that it needs.
+pub const VERBS: [(Verb, &str, Permission); 14] = [
+    (Verb::CreateKey, "countersign.v1.KeyAdmin/CreateKey", Permission::KeysWrite),
+    (Verb::GetKey, "countersign.v1.KeyAdmin/GetKey", Permission::KeysRead),
+    (Verb::ListKeys, "countersign.v1.KeyAdmin/ListKeys", Permission::KeysRead),
+    (Verb::UpdateKey, "countersign.v1.KeyAdmin/UpdateKey", Permission::KeysWrite),
+    (Verb::RotateKey, "countersign.v1.KeyAdmin/RotateKey", Permission::KeysWrite),
+    (Verb::ExpireSecret, "countersign.v1.KeyAdmin/ExpireSecret", Permission::KeysRevoke),
+    (Verb::DisableKey, "countersign.v1.KeyAdmin/DisableKey", Permission::KeysRevoke),
+    (Verb::EnableKey, "countersign.v1.KeyAdmin/EnableKey", Permission::KeysWrite),
+    (Verb::RevokeKey, "countersign.v1.KeyAdmin/RevokeKey", Permission::KeysRevoke),
+    (Verb::DeleteKey, "countersign.v1.KeyAdmin/DeleteKey", Permission::KeysWrite),
+    (Verb::ListAuditEvents, "countersign.v1.KeyAdmin/ListAuditEvents", Permission::AuditRead),
+    (Verb::WatchAuditEvents, "countersign.v1.KeyAdmin/WatchAuditEvents", Permission::AuditRead),
+    (Verb::Verify, "countersign.v1.KeyVerifier/Verify", Permission::VerifyCall),
+    (Verb::BatchVerify, "countersign.v1.KeyVerifier/BatchVerify", Permission::VerifyCall),
+];
+
+impl Verb {
+    /// The permission that this verb needs, from [`VERBS`].
+    pub fn permission(self) -> Permission {
+        // The declaration order of `Verb` is that of the table; a test holds them together.
+        VERBS[self as usize].2
+    }
+}
+
+/// Where a call came from, for the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The peer's address without the port; empty for a local command.
+    pub address: String,
+    /// The `user-agent` header, cut to 256 bytes.
+    pub user_agent: String,
+    /// The W3C trace id, 32 hex digits, or empty.
+    pub trace_id: String,
+}
+
+/// On whose keys a principal may act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// On those of every account.
+    AllAccounts,
+    /// On those of this account alone, which is never the reserved one.
+    Account(AccountId),
+}
+
+impl Reach {
+    /// The one account that it is confined to.
+    pub fn account(&self) -> Option<&AccountId> {
+        match self {
+            Self::AllAccounts => None,
+            Self::Account(account) => Some(account),
+        }
+    }
+
+    /// Whether keys of this account are within reach.
+    pub fn covers(&self, account: &AccountId) -> bool {
+        self.account().is_none_or(|own| own == account)
+    }
+}
+
+/// Who makes a call, with what they may do. Made only from a proven credential.
+#[derive(Debug, Clone)]
+pub struct Principal {
+    key_id: KeyId,
+    secret_number: u32,
+    reach: Reach,
+    scopes: GrantedScopes,
+    origin: Origin,
+    peer: Option<IpAddr>,
+}
+
+impl Principal {
+    /// The principal that a credential proves, if its key is live, active, unexpired and allowed from
+    /// the peer's address.
+    pub fn authenticate(
+        proof: &Proof<'_>,
+        peer: Option<IpAddr>,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<Self, DenialReason> {
+        judge(proof, &admission(peer), now)?;
+        let key = proof.key();
+        let reach = if key.account_id.is_reserved() {
+            Reach::AllAccounts
+        } else {
+            Reach::Account(key.account_id.clone())
+        };
+        Ok(Self {
+            key_id: key.key_id.clone(),
+            secret_number: proof.slot().number,
+            reach,
+            scopes: key.scopes.clone(),
+            origin,
+            peer,
+        })
+    }
+
+    /// The key that the principal presented.
+    pub fn key_id(&self) -> &KeyId {
+        &self.key_id
+    }
+
+    /// The version of its secret that the principal presented.
+    pub fn secret_number(&self) -> u32 {
+        self.secret_number
+    }
+
+    /// The address that the principal calls from.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.peer
+    }
+
+    /// On whose keys the principal may act.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// Where the call came from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Whether the principal holds a permission.
+    pub fn holds(&self, permission: Permission) -> bool {
+        self.scopes.iter().any(|scope| scope.as_str() == permission.scope())
+    }
+
+    /// Refuses a verb whose permission the principal does not hold.
+    pub fn require(&self, verb: Verb) -> Result<(), Error> {
+        let permission = verb.permission();
+        if self.holds(permission) {
+            Ok(())
+        } else {
+            Err(Error::PermissionDenied(format!("needs the scope {}", permission.scope())))
+        }
+    }
+
+    /// Refuses to hand out, or to gain control over, reserved scopes that the principal does not hold.
+    pub fn require_all_reserved_of(&self, scopes: &GrantedScopes) -> Result<(), Error> {
+        let lacking = scopes.reserved().find(|scope| self.scopes.iter().all(|own| own != *scope));
+        lacking.map_or(Ok(()), |scope| {
+            Err(Error::PermissionDenied(format!(
+                "the key holds the reserved scope {scope}, which you do not hold yourself"
+            )))
+        })
+    }
+}
+
+/// What is asked of a credential that calls this service itself.
+pub fn admission(peer: Option<IpAddr>) -> Question<'static> {
+    Question {
+        required_scopes: &[],
+        client_ip: peer,
+        account_id: None,
+        application_id: None,
+        environment: Environment::Live,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_verbs() {
+        for (index, (verb, ..)) in VERBS.iter().enumerate() {
+            assert_eq!(*verb as usize, index);
+        }
+    }
+
+    #[test]
+    fn every_permission_is_a_scope_that_can_be_granted() {
+        let all = GrantedScopes::parse(Permission::ALL.map(Permission::scope));
+        assert_eq!(all.expect("grantable").reserved().count(), Permission::ALL.len());
+    }
+}
