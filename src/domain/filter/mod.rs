@@ -39,8 +39,8 @@ pub const MAX_DEPTH: usize = 20;
 /// The most comparisons in one filter.
 pub const MAX_COMPARISONS: usize = 100;
 
-/// A filter that was understood. It prints in a form that parses back to the same expression, so its
-/// text may stand for it, e.g. in a page token.
+/// A filter that was understood. It prints in one form, which parses back to the same expression (unless
+/// quotes and full names made it longer than [`MAX_BYTES`]), so its text can stand for it in a page token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expr {
     /// All of these; at least two.

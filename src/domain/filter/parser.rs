@@ -106,7 +106,8 @@ impl Parser<'_> {
             return Err(self.error(at, format!("more than {MAX_COMPARISONS} comparisons")));
         }
         let Some(field) = self.schema.field(name) else {
-            let message = format!("unknown field {name:?}; known fields: {}", self.schema.names());
+            let message =
+                format!("unknown field {:?}; known fields: {}", shown(name), self.schema.names());
             return Err(self.error(at, message));
         };
         if key.is_some() && field.kind != FieldType::Map {
@@ -152,7 +153,11 @@ fn typed(field: Field, written: String) -> Result<Value, String> {
         FieldType::Text | FieldType::TextSet | FieldType::Map => Ok(Value::Text(written)),
         FieldType::Enum(names) => match field.enum_value(names, &written) {
             Some(value) => Ok(Value::Enum(value)),
-            None => Err(format!("unknown {name} {written:?}; known: {}", field.enum_names(names))),
+            None => Err(format!(
+                "unknown {name} {:?}; known: {}",
+                shown(&written),
+                field.enum_names(names)
+            )),
         },
         FieldType::Time => {
             let time = Timestamp::parse_rfc3339(&written);
@@ -165,4 +170,10 @@ fn typed(field: Field, written: String) -> Result<Value, String> {
             _ => Err(format!("{name} must be a whole number from 0 to {}", u64::MAX)),
         },
     }
+}
+
+/// As much of a wrong word as a message repeats: enough to find it, too little to be a secret that was
+/// pasted into the wrong place.
+fn shown(word: &str) -> &str {
+    word.char_indices().nth(20).map_or(word, |(end, _)| word.get(..end).unwrap_or(word))
 }

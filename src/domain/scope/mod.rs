@@ -4,10 +4,13 @@
 //! segment matches any one segment, and a last `*` matches one or more. Scopes that begin with
 //! `countersign.` are reserved: they are granted and matched literally, and no wildcard covers them.
 
+mod set;
+
 use std::borrow::Borrow;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+
+pub use set::GrantedScopes;
 
 /// Segments of the longest scope.
 const MAX_SEGMENTS: usize = 8;
@@ -66,10 +69,6 @@ pub struct RequiredScope(Arc<str>);
 /// A scope that a key was granted. Cheap to clone, ordered as text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantedScope(Arc<str>);
-
-/// All scopes of a key: sorted, each once. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct GrantedScopes(Arc<[GrantedScope]>);
 
 impl RequiredScope {
     /// Reads a required scope. One in our name may be unknown: it is then granted to nobody.
@@ -130,68 +129,6 @@ impl GrantedScope {
     }
 }
 
-impl GrantedScopes {
-    /// The most scopes that a key can have.
-    pub const MAX_LEN: usize = 1_000;
-    /// The most that they can hold in total, in bytes.
-    pub const MAX_BYTES: usize = 32 * 1024;
-
-    /// Reads a list of scopes in any order, repetitions included. On failure: every bad entry with its
-    /// index. Both limits count the list as it was given; the first entry beyond one ends the reading.
-    pub fn parse<'a>(
-        scopes: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Self, Vec<(usize, InvalidScope)>> {
-        let (mut parsed, mut bad, mut bytes) = (BTreeSet::new(), Vec::new(), 0);
-        for (index, text) in scopes.into_iter().enumerate() {
-            bytes += text.len();
-            if index >= Self::MAX_LEN {
-                bad.push((index, InvalidScope::TooMany));
-                break;
-            }
-            if bytes > Self::MAX_BYTES {
-                bad.push((index, InvalidScope::TooLarge));
-                break;
-            }
-            match GrantedScope::parse(text) {
-                Ok(scope) => _ = parsed.insert(scope),
-                Err(why) => bad.push((index, why)),
-            }
-        }
-        if bad.is_empty() { Ok(Self(parsed.into_iter().collect())) } else { Err(bad) }
-    }
-
-    /// Whether any of the scopes covers `required`.
-    pub fn covers(&self, required: &RequiredScope) -> bool {
-        let literally = self.0.binary_search_by(|scope| scope.as_str().cmp(required.as_str()));
-        literally.is_ok() || self.iter().any(|scope| scope.covers(required))
-    }
-
-    /// Those of `required` that no scope covers, in their order.
-    pub fn missing<'a>(&self, required: &'a [RequiredScope]) -> Vec<&'a RequiredScope> {
-        required.iter().filter(|scope| !self.covers(scope)).collect()
-    }
-
-    /// The scopes that let the holder administer or call this service.
-    pub fn reserved(&self) -> impl Iterator<Item = &GrantedScope> {
-        self.iter().filter(|scope| scope.is_reserved())
-    }
-
-    /// All scopes, sorted.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &GrantedScope> {
-        self.0.iter()
-    }
-
-    /// How many scopes there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is no scope at all.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
 macro_rules! prints_as_text {
     ($($name:ty),*) => {$(
         impl fmt::Display for $name {
@@ -221,12 +158,6 @@ macro_rules! prints_as_text {
 }
 
 prints_as_text!(RequiredScope, GrantedScope);
-
-impl fmt::Debug for GrantedScopes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.iter()).finish()
-    }
-}
 
 /// The grammar of a scope in which `*` may stand for a segment.
 fn check_segments(text: &str) -> Result<(), InvalidScope> {
@@ -328,32 +259,6 @@ mod tests {
         assert!(!covers("*", "countersign.unknown:thing"));
     }
 
-    #[test]
-    fn a_list_names_every_bad_entry() {
-        let bad = GrantedScopes::parse(["a", "B", "c", "countersign.keys:*"]);
-        assert_eq!(bad, Err(vec![(1, InvalidScope::Segment(1)), (3, InvalidScope::Reserved)]));
-    }
-
-    #[test]
-    fn a_list_keeps_its_limits() {
-        let many: Vec<String> = (0..1_001).map(|n| format!("s{n}")).collect();
-        let parse = |list: &[String]| GrantedScopes::parse(list.iter().map(String::as_str));
-        assert_eq!(parse(&many[..1_000]).map(|scopes| scopes.len()), Ok(1_000));
-        assert_eq!(parse(&many), Err(vec![(1_000, InvalidScope::TooMany)]));
-        let long = vec!["x".repeat(63); 521]; // 32,823 bytes
-        assert_eq!(parse(&long), Err(vec![(520, InvalidScope::TooLarge)]));
-        assert_eq!(parse(&long[..520]).map(|scopes| scopes.len()), Ok(1));
-    }
-
-    #[test]
-    fn missing_scopes_keep_their_order() {
-        let granted = GrantedScopes::parse(["a:*", "b"]).expect("valid");
-        let required: Vec<_> =
-            ["z", "a:x", "c", "b"].map(|text| RequiredScope::parse(text).expect("valid")).into();
-        assert_eq!(granted.missing(&required), [&required[0], &required[2]]);
-        assert_eq!(GrantedScopes::default().missing(&required).len(), 4);
-    }
-
     /// The matcher as the sentence in the module's comment says it, by recursion.
     fn reference(granted: &[&str], required: &[&str]) -> bool {
         match (granted, required) {
@@ -374,20 +279,6 @@ mod tests {
             let (granted, required) = (granted.join(":"), required.join(":"));
             let (one, other): (Vec<_>, Vec<_>) = (granted.split(':').collect(), required.split(':').collect());
             prop_assert_eq!(covers(&granted, &required), reference(&one, &other));
-        }
-
-        #[test]
-        fn a_set_covers_what_any_of_its_scopes_covers(
-            list in prop::collection::vec("[abc*](:[ab*]){0,3}|countersign\\.keys:(read|write)", 0..12),
-            required in "[abc](:[ab]){0,3}|countersign\\.keys:(read|write|x)",
-        ) {
-            let set = GrantedScopes::parse(list.iter().map(String::as_str)).expect("valid");
-            let reversed = GrantedScopes::parse(list.iter().rev().map(String::as_str)).expect("valid");
-            prop_assert_eq!(&set, &reversed);
-            prop_assert!(set.iter().zip(set.iter().skip(1)).all(|(one, next)| one < next));
-            let required = RequiredScope::parse(&required).expect("valid");
-            let any = list.iter().any(|text| covers(text, required.as_str()));
-            prop_assert_eq!(set.covers(&required), any);
         }
 
         #[test]
