@@ -122,7 +122,6 @@ impl CidrSet {
     /// Whether the address, mapped or not, lies in one of the networks. The empty set holds none; that
     /// a key without networks may be used from anywhere is for the caller to say.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
         self.iter().any(|cidr| cidr.contains(address))
     }
 
