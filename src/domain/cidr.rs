@@ -10,6 +10,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Bits of the prefix `::ffff:0:0/96`, under which the mapped IPv4 addresses lie.
 const MAPPED_BITS: u8 = 96;
@@ -172,6 +174,25 @@ impl fmt::Debug for CidrSet {
     }
 }
 
+/// As the list of its networks in text.
+impl Serialize for CidrSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(ToString::to_string))
+    }
+}
+
+/// Checked as by [`CidrSet::parse`].
+impl<'de> Deserialize<'de> for CidrSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let list = Vec::<String>::deserialize(deserializer)?;
+        Self::parse(list.iter().map(String::as_str)).map_err(|bad| {
+            let reasons: Vec<_> =
+                bad.iter().map(|(at, why)| format!("network {at}: {why}")).collect();
+            D::Error::custom(reasons.join("; "))
+        })
+    }
+}
+
 /// A decimal number up to `max` without sign or leading zeros.
 fn parse_prefix(text: &str, max: u8) -> Option<u8> {
     let plain =
@@ -287,6 +308,18 @@ mod tests {
         assert_eq!(bad, [(0, InvalidCidr::Syntax), (2, InvalidCidr::Prefix { max: 32 })]);
         let many = vec!["::1"; 101];
         assert_eq!(CidrSet::parse(many), Err(vec![(100, InvalidCidr::TooMany)]));
+    }
+
+    #[test]
+    fn json_is_a_list_that_is_checked_on_the_way_in() {
+        let json = serde_json::to_string(&set(&["::1", "10.0.0.0/8"])).expect("text");
+        assert_eq!(json, r#"["10.0.0.0/8","::1/128"]"#);
+        assert_eq!(
+            serde_json::from_str::<CidrSet>(&json).expect("valid"),
+            set(&["10.0.0.0/8", "::1"])
+        );
+        let error = serde_json::from_str::<CidrSet>(r#"["::1","x"]"#).expect_err("a bad entry");
+        assert!(error.to_string().starts_with("network 1: must be"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::{GrantedScope, InvalidScope, RequiredScope};
 
 /// All scopes of a key: sorted, each once. Cheap to clone.
@@ -78,6 +81,25 @@ impl fmt::Debug for GrantedScopes {
     }
 }
 
+/// As the sorted list of texts.
+impl Serialize for GrantedScopes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(GrantedScope::as_str))
+    }
+}
+
+/// Checked as by [`GrantedScopes::parse`].
+impl<'de> Deserialize<'de> for GrantedScopes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let list = Vec::<String>::deserialize(deserializer)?;
+        Self::parse(list.iter().map(String::as_str)).map_err(|bad| {
+            let reasons: Vec<_> =
+                bad.iter().map(|(at, why)| format!("scope {at}: {why}")).collect();
+            D::Error::custom(reasons.join("; "))
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +109,15 @@ mod tests {
     fn a_list_names_every_bad_entry() {
         let bad = GrantedScopes::parse(["a", "B", "c", "countersign.keys:*"]);
         assert_eq!(bad, Err(vec![(1, InvalidScope::Segment(1)), (3, InvalidScope::Reserved)]));
+    }
+
+    #[test]
+    fn json_is_a_list_that_is_checked_on_the_way_in() {
+        let scopes = GrantedScopes::parse(["b", "a:*"]).expect("valid");
+        assert_eq!(serde_json::to_string(&scopes).expect("text"), r#"["a:*","b"]"#);
+        assert_eq!(serde_json::from_str::<GrantedScopes>(r#"["b","a:*"]"#).expect("valid"), scopes);
+        let error = serde_json::from_str::<GrantedScopes>(r#"["a","B"]"#).expect_err("a bad entry");
+        assert!(error.to_string().starts_with("scope 1: segment 1 must be"), "{error}");
     }
 
     #[test]
