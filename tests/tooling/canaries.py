@@ -95,7 +95,7 @@ def load(folder):
 
 
 class Scan:
-    """The result: how much was looked at, and each find as (path, offset, canary, form)."""
+    """The result: how much was looked at, and the finds as (path, offset, canary, form)."""
 
     def __init__(self):
         self.files = self.bytes = 0
@@ -132,6 +132,7 @@ def files_to_scan(run_dir):
 
 
 def finds_in_file(path, canaries):
+    """Where each canary first stands in each form."""
     known = set()
     with open(path, "rb") as file:
         kept, start = b"", 0
@@ -141,8 +142,8 @@ def finds_in_file(path, canaries):
                 return
             data = kept + fresh
             for at, canary, form in finds_in(data, canaries):
-                if (start + at, canary) not in known:
-                    known.add((start + at, canary))
+                if (canary, form) not in known:
+                    known.add((canary, form))
                     yield start + at, canary, form
             # The words of root keys are looked up at multiples of STRIDE from a chunk's beginning, so any cut will do.
             kept = data[-OVERLAP:]
@@ -160,10 +161,10 @@ def finds_in(data, canaries):
         words = memoryview(data)[:len(data) // 8 * 8].cast("Q")[::STRIDE // 8]
         if not canaries.words.keys().isdisjoint(words):
             for key, raw in {canaries.words[w] for w in words if w in canaries.words}:
-                yield from ((at, key, "raw bytes") for at in occurrences(data, raw))
+                yield from first_occurrence(data, raw, key, "raw bytes")
     for canary, text in canaries.short:
         for form, needle in itertools.chain([("plain", text)], encodings(text)):
-            yield from ((at, canary, form) for at in occurrences(data, needle))
+            yield from first_occurrence(data, needle, canary, form)
 
 
 def runs(classes, unit):
@@ -184,11 +185,10 @@ def look_up(text, windows, start, width, note):
             yield start + i * width, hit[0], hit[1] + note
 
 
-def occurrences(data, needle):
+def first_occurrence(data, needle, canary, form):
     at = data.find(needle)
-    while at >= 0:
-        yield at
-        at = data.find(needle, at + 1)
+    if at >= 0:
+        yield at, canary, form
 
 
 def abridged(canary):
