@@ -1,0 +1,33 @@
+//! The foreign programs that a user of Countersign would use.
+
+use std::path::PathBuf;
+
+use super::{process::Program, run};
+
+pub fn grpcurl() -> Program {
+    tool("grpcurl")
+}
+
+pub fn buf() -> Program {
+    // Nothing of the user's own buf, and no question to the network.
+    tool("buf").env("BUF_CACHE_DIR", run::dir().join("buf-cache"))
+}
+
+/// Python with grpcio, grpcio-tools, health checking and reflection.
+pub fn python() -> Program {
+    tool("python")
+}
+
+/// Our own binary, as its users get it.
+pub fn countersign() -> Program {
+    Program::new(env!("CARGO_BIN_EXE_countersign")).with_a_clean_environment()
+}
+
+/// A path of the repository, e.g. `proto`.
+pub fn in_repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn tool(name: &str) -> Program {
+    Program::new(run::tools_dir().join("bin").join(name))
+}

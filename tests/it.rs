@@ -1,0 +1,18 @@
+//! The one integration binary: each module is one story or one RPC, told against the real server.
+//!
+//! `make test` runs it (tests/run.py brings PostgreSQL, grpcurl and the rest); `make test
+//! ARGS=contract` runs a part.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test lives on the real clock, environment and disk, and fails by panicking"
+)]
+
+mod harness;
+
+mod contract;
+mod harness_itself;
