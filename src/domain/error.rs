@@ -26,6 +26,13 @@ pub enum Error {
     #[error("invalid request: {}", summary(.0))]
     InvalidRequest(Vec<Violation>),
 
+    /// The request is longer than the server reads. `RESOURCE_EXHAUSTED`
+    #[error("request is too large: at most {limit} bytes are read")]
+    RequestTooLarge {
+        /// The most bytes that a request can have.
+        limit: usize,
+    },
+
     /// No such key, or one that the caller's account does not own. `NOT_FOUND`
     #[error("no key {key_id}")]
     KeyNotFound {
@@ -126,6 +133,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::InvalidRequest(_) => "INVALID_REQUEST",
+            Self::RequestTooLarge { .. } => "REQUEST_TOO_LARGE",
             Self::KeyNotFound { .. } => "KEY_NOT_FOUND",
             Self::RequestIdReused => "REQUEST_ID_REUSED",
             Self::ReplyForgotten { .. } => "REPLY_FORGOTTEN",

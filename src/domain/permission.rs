@@ -1,6 +1,6 @@
 //! Who may do what: the reserved scopes, the verbs that need them, and the principal that holds them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Error;
 use super::Timestamp;
@@ -109,6 +109,11 @@ pub struct Origin {
     /// The W3C trace id, 32 hex digits, or empty.
     pub trace_id: String,
 }
+
+/// The address at the other end of the connection that carried a request. The transport puts it into
+/// each request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
 
 /// On whose keys a principal may act.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A point in time: microseconds since 1970-01-01T00:00:00Z, from year 1 to year 9999.
@@ -62,19 +64,32 @@ impl Timestamp {
 
     /// Reads an RFC 3339 time with any offset; anything finer than a microsecond is cut off.
     pub fn parse_rfc3339(text: &str) -> Result<Self, NotATimestamp> {
-        let parsed: jiff::Timestamp = text.parse().map_err(|_| NotATimestamp)?;
-        let micros = parsed.as_nanosecond().div_euclid(1_000);
-        i64::try_from(micros).ok().and_then(Self::from_micros).ok_or(NotATimestamp)
+        let nanoseconds = match text.parse::<jiff::Timestamp>() {
+            Ok(instant) => instant.as_nanosecond(),
+            Err(_) => last_day(text).ok_or(NotATimestamp)?,
+        };
+        let micros = i64::try_from(nanoseconds.div_euclid(1_000)).map_err(|_| NotATimestamp)?;
+        Self::from_micros(micros).ok_or(NotATimestamp)
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(time) => write!(f, "{time:.6}"),
-            Err(_) => Err(fmt::Error),
+        // Civil time covers all of year 9999; an instant of this library ends a day before.
+        match EPOCH.checked_add(SignedDuration::from_micros(self.0)) {
+            Ok(time) => write!(f, "{time:.6}Z"),
+            Err(_) => write!(f, "{}us", self.0),
         }
     }
+}
+
+/// 1970-01-01T00:00:00, without a zone.
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
+/// The nanoseconds of a UTC time in the last hours of year 9999, a common way to write "never".
+fn last_day(text: &str) -> Option<i128> {
+    let civil: DateTime = text.strip_suffix(['Z', 'z'])?.parse().ok()?;
+    Some(civil.duration_since(EPOCH).as_nanos())
 }
 
 impl Serialize for Timestamp {
@@ -175,6 +190,16 @@ mod tests {
             let (seconds, nanos) = Timestamp(micros).seconds_and_nanos();
             prop_assert_eq!(Timestamp::from_seconds_and_nanos(seconds, nanos), Some(Timestamp(micros)));
         }
+    }
+
+    #[test]
+    fn both_ends_print_and_parse_back() {
+        for end in [Timestamp::MIN, Timestamp::MAX] {
+            assert_eq!(Timestamp::parse_rfc3339(&end.to_string()), Ok(end));
+        }
+        assert!(Timestamp::parse_rfc3339("9999-12-31T23:59:59Z").is_ok());
+        assert!(Timestamp::parse_rfc3339("9999-12-31T23:59:59").is_err());
+        assert!(Timestamp::parse_rfc3339("10000-01-01T00:00:00Z").is_err());
     }
 
     #[test]
