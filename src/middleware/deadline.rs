@@ -1,0 +1,153 @@
+//! Keeps the caller's deadline (`grpc-timeout`) for the whole call, streams included.
+//!
+//! tonic's own timeout answers CANCELLED and ends at the head of the response.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::Status;
+use tower::{Layer, Service};
+
+use super::Answering;
+use crate::domain::Error;
+
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+
+/// When the caller stops waiting; `None`: never, or so late that clocks can't say it.
+fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Error> {
+    let Some(value) = headers.get(GRPC_TIMEOUT) else { return Ok(None) };
+    let timeout = value.to_str().ok().and_then(parse_timeout);
+    let malformed =
+        || Error::invalid(GRPC_TIMEOUT, "must be 1 to 8 digits and one of H, M, S, m, u, n");
+    Ok(Instant::now().checked_add(timeout.ok_or_else(malformed)?))
+}
+
+/// A timeout as gRPC over HTTP/2 writes it ("Requests" in its PROTOCOL-HTTP2.md).
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let digits = text.get(..text.len().checked_sub(1)?)?;
+    let is_number =
+        (1..=8).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let value: u64 = digits.parse().ok().filter(|_| is_number)?;
+    match text.get(digits.len()..)? {
+        "H" => Some(Duration::from_secs(value * 3_600)),
+        "M" => Some(Duration::from_secs(value * 60)),
+        "S" => Some(Duration::from_secs(value)),
+        "m" => Some(Duration::from_millis(value)),
+        "u" => Some(Duration::from_micros(value)),
+        "n" => Some(Duration::from_nanos(value)),
+        _ => None,
+    }
+}
+
+/// Answers DEADLINE_EXCEEDED when the time has come.
+#[derive(Debug, Clone, Copy)]
+pub struct DeadlineLayer;
+
+impl<S> Layer<S> for DeadlineLayer {
+    type Service = Deadline<S>;
+
+    fn layer(&self, inner: S) -> Deadline<S> {
+        Deadline { inner }
+    }
+}
+
+/// See [`DeadlineLayer`].
+#[derive(Debug, Clone)]
+pub struct Deadline<S> {
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for Deadline<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    R: Default + Send + 'static,
+{
+    type Response = Response<Timed<R>>;
+    type Error = S::Error;
+    type Future = Answering<Timed<R>, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let deadline = match deadline(request.headers()) {
+            Ok(deadline) => deadline,
+            Err(error) => return Box::pin(std::future::ready(Ok(Status::from(error).into_http()))),
+        };
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let Some(deadline) = deadline else {
+                return Ok(answer.await?.map(|body| Timed { body, end: None, is_over: false }));
+            };
+            let mut end = Box::pin(sleep_until(deadline));
+            tokio::select! {
+                // The answer first: one that is ready is never thrown away.
+                biased;
+                response = answer => {
+                    Ok(response?.map(|body| Timed { body, end: Some(end), is_over: false }))
+                }
+                () = &mut end => Ok(Status::from(Error::DeadlineExceeded).into_http()),
+            }
+        })
+    }
+}
+
+/// The body of a response that ends with DEADLINE_EXCEEDED if it is not ready in time.
+#[derive(Debug, Default)]
+pub struct Timed<R> {
+    body: R,
+    end: Option<Pin<Box<Sleep>>>,
+    is_over: bool,
+}
+
+impl<R: Body + Default + Unpin> Body for Timed<R> {
+    type Data = R::Data;
+    type Error = R::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<R::Data>, R::Error>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        let Some(end) = self.end.as_mut() else { return Poll::Pending };
+        std::task::ready!(end.as_mut().poll(cx));
+        // What feeds the body learns from its end that nobody reads any more.
+        self.body = R::default();
+        self.is_over = true;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // The body may end early, so its length is not known.
+        if self.end.is_some() { SizeHint::default() } else { self.body.size_hint() }
+    }
+}
+
+fn trailers() -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    let status = Status::from(Error::DeadlineExceeded);
+    if status.add_header(&mut trailers).is_err() {
+        tracing::error!("the status of a passed deadline fits into no header");
+    }
+    trailers
+}
+
+#[cfg(test)]
+#[path = "deadline_tests.rs"]
+mod tests;

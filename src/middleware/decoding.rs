@@ -1,0 +1,94 @@
+//! Says in the words of our table what tonic says about a message that it can't read.
+//!
+//! tonic calls an oversized message OUT_OF_RANGE, which here means a cursor, and a message that is no
+//! protobuf INTERNAL, with the decoder's own words. Both are the caller's doing and get a clear answer.
+
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+
+use super::Answering;
+use super::method::{Door, door};
+use crate::domain::Error;
+use crate::rpc::status::MAX_REQUEST_BYTES;
+
+/// What an answer without details, which no error of ours is, means for the caller.
+fn in_our_words(status: &Status) -> Option<Error> {
+    if !status.details().is_empty() {
+        return None;
+    }
+    match status.code() {
+        Code::OutOfRange => Some(Error::RequestTooLarge { limit: MAX_REQUEST_BYTES }),
+        Code::Internal => {
+            Some(Error::invalid("request", "must be one message of this method's type"))
+        }
+        _ => None,
+    }
+}
+
+/// Replaces tonic's refusals of messages to our services.
+#[derive(Debug, Clone, Copy)]
+pub struct DecodingLayer;
+
+impl<S> Layer<S> for DecodingLayer {
+    type Service = Decoding<S>;
+
+    fn layer(&self, inner: S) -> Decoding<S> {
+        Decoding { inner }
+    }
+}
+
+/// See [`DecodingLayer`].
+#[derive(Debug, Clone)]
+pub struct Decoding<S> {
+    inner: S,
+}
+
+impl<S, B> Service<Request<B>> for Decoding<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Answering<Body, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let is_ours = door(request.uri().path()) != Door::Open;
+        let answer = self.inner.call(request);
+        if !is_ours {
+            return Box::pin(answer);
+        }
+        Box::pin(async move {
+            let response = answer.await?;
+            // A status that came without a message stands in the head; tonic leaves it here as well.
+            let refusal = response.extensions().get::<Status>().and_then(in_our_words);
+            Ok(refusal.map_or(response, |error| Status::from(error).into_http()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_ours_is_replaced() {
+        let ours = Status::from(Error::CursorOutOfRange("it is ahead of the log"));
+        assert_eq!(in_our_words(&ours), None);
+        assert_eq!(in_our_words(&Status::unimplemented("")), None);
+        let too_large =
+            in_our_words(&Status::out_of_range("Error, decoded message length too large"));
+        assert_eq!(too_large, Some(Error::RequestTooLarge { limit: 4_194_304 }));
+        let unreadable = in_our_words(&Status::internal("failed to decode Protobuf message"));
+        assert!(matches!(unreadable, Some(Error::InvalidRequest(_))));
+    }
+}

@@ -1,0 +1,90 @@
+//! Which method a path names.
+
+use crate::domain::permission::{Permission, VERBS, Verb};
+
+/// What everything of our own package begins with.
+const PACKAGE: &str = "/countersign.";
+
+/// Who may call a path at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// Anybody: reflection, health, and paths that lead nowhere.
+    Open,
+    /// Anybody, or only holders of a credential: a setting says so for `KeyVerifier`.
+    Verifier(Verb),
+    /// Only holders of a credential: all of our package that does not verify, so that a method which
+    /// nobody thought of here is shut.
+    Admin,
+}
+
+/// The door of a request's path.
+pub(super) fn door(path: &str) -> Door {
+    if !path.starts_with(PACKAGE) {
+        return Door::Open;
+    }
+    match find(path) {
+        Some((verb, _)) if verb.permission() == Permission::VerifyCall => Door::Verifier(verb),
+        _ => Door::Admin,
+    }
+}
+
+/// Service and method of a path, as names that may go into spans: a caller can't make up new ones.
+pub(super) fn names(path: &str) -> (&'static str, &'static str) {
+    const ALSO: [&str; 4] = [
+        "grpc.health.v1.Health/Check",
+        "grpc.health.v1.Health/Watch",
+        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ];
+    let ours = find(path).map(|(_, name)| name);
+    let known =
+        ours.or_else(|| ALSO.into_iter().find(|name| path.strip_prefix('/') == Some(*name)));
+    known.and_then(|name| name.split_once('/')).unwrap_or(("unknown", "unknown"))
+}
+
+/// Whether load shedding lets this pass: a health check that is shed makes an orchestrator restart a
+/// server that is merely busy.
+pub(super) fn is_health_check(path: &str) -> bool {
+    path == "/grpc.health.v1.Health/Check"
+}
+
+fn find(path: &str) -> Option<(Verb, &'static str)> {
+    let path = path.strip_prefix('/')?;
+    VERBS.iter().find(|(_, name, _)| *name == path).map(|(verb, name, _)| (*verb, *name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_of_the_table_has_its_door() {
+        for (verb, name, permission) in VERBS {
+            let expected = match permission {
+                Permission::VerifyCall => Door::Verifier(verb),
+                _ => Door::Admin,
+            };
+            assert_eq!(door(&format!("/{name}")), expected);
+            assert_eq!(
+                names(&format!("/{name}")),
+                name.split_once('/').expect("service and method")
+            );
+        }
+    }
+
+    #[test]
+    fn what_nobody_thought_of_is_shut() {
+        assert_eq!(door("/countersign.v1.KeyAdmin/Later"), Door::Admin);
+        assert_eq!(door("/countersign.v1.KeyVerifier/Later"), Door::Admin);
+        assert_eq!(door("/countersign.v2.KeyVerifier/Verify"), Door::Admin);
+        assert_eq!(door("/grpc.health.v1.Health/Check"), Door::Open);
+        assert_eq!(door("/"), Door::Open);
+    }
+
+    #[test]
+    fn names_are_never_a_callers() {
+        assert_eq!(names("/grpc.health.v1.Health/Check").1, "Check");
+        assert_eq!(names("/countersign.v1.KeyAdmin/<script>"), ("unknown", "unknown"));
+        assert_eq!(names(""), ("unknown", "unknown"));
+    }
+}

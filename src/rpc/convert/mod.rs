@@ -1,0 +1,14 @@
+//! Between the messages on the wire and the words of the domain.
+//!
+//! In: a message as it was sent. Out: what `control` or `verify` takes, or every violation found. Only
+//! what a message can say and a domain type can't is checked here (numbers of enums, ranges of times,
+//! masks, output-only fields); the domain checks the rest. And back, where nothing can fail.
+
+mod admin;
+mod event;
+mod key;
+mod mask;
+mod time;
+mod verify;
+
+pub(super) use verify::{Asked, presented};

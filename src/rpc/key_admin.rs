@@ -1,0 +1,297 @@
+//! `KeyAdmin`: each method converts, delegates to `control`, and converts back.
+//!
+//! The work runs in a task of its own on the administration runtime. A deadline or a lost connection
+//! ends the RPC, never the task, so no transaction is dropped half-way (DESIGN: sqlx 0.9 can then leave
+//! a pooled connection inside it); the task keeps its admission permit until it is really done.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
+
+use super::proto::key_admin_server::KeyAdmin;
+use super::watch::{Watcher, WatcherStream};
+use super::{Settings, proto};
+use crate::control::{
+    Control, CreateKey, DeleteKey, DisableKey, EnableKey, ExpireSecret, ListAuditEvents, ListKeys,
+    RevokeKey, RotateKey, UpdateKey, WatchAuditEvents,
+};
+use crate::domain::Error;
+use crate::domain::permission::{Principal, Verb};
+use crate::verify::Verifier;
+
+/// When to try again after being turned away: longer than most administration requests take.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Manages keys and reads the audit log.
+#[derive(Clone)]
+pub struct KeyAdminService {
+    control: Control,
+    verifier: Arc<Verifier>,
+    runtime: Handle,
+    admission: Arc<Semaphore>,
+    watchers: Arc<Semaphore>,
+    shutdown: CancellationToken,
+}
+
+impl KeyAdminService {
+    /// The service. `runtime` is the administration runtime; `shutdown` ends every watch.
+    pub fn new(
+        settings: Settings,
+        control: Control,
+        verifier: Arc<Verifier>,
+        runtime: Handle,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let places = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+        Self {
+            control,
+            verifier,
+            runtime,
+            admission: places(settings.max_admin_in_flight),
+            watchers: places(settings.max_watchers),
+            shutdown,
+        }
+    }
+
+    /// One RPC: from its message to a request of `control` and from the outcome to its reply.
+    async fn perform<M, R, F, O, T>(
+        &self,
+        verb: Verb,
+        request: Request<M>,
+        call: impl FnOnce(Control, Principal, R) -> F,
+    ) -> Result<Response<T>, Status>
+    where
+        R: TryFrom<M, Error = Error>,
+        F: Future<Output = Result<O, Error>> + Send + 'static,
+        O: Send + 'static,
+        T: From<O>,
+    {
+        let (principal, request) = read(verb, request)?;
+        let outcome = self.run(call(self.control.clone(), principal, request)).await?;
+        Ok(Response::new(outcome.into()))
+    }
+
+    /// Runs one piece of work to its end, whatever becomes of the RPC that waits for it.
+    async fn run<O: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<O, Error>> + Send + 'static,
+    ) -> Result<O, Error> {
+        let permit = admit(&self.admission, "too many administration requests in work")?;
+        let task = async move {
+            let outcome = work.await;
+            drop(permit);
+            outcome
+        };
+        let task = self.runtime.spawn(task.in_current_span());
+        task.await.unwrap_or_else(|died| {
+            Err(Error::Internal(format!("an administration task died: {died}")))
+        })
+    }
+}
+
+/// The caller and what it asks for.
+fn read<M, R: TryFrom<M, Error = Error>>(
+    verb: Verb,
+    request: Request<M>,
+) -> Result<(Principal, R), Error> {
+    let (_, mut extensions, message) = request.into_parts();
+    let principal = extensions.remove::<Principal>();
+    let principal =
+        principal.ok_or(Error::Unauthenticated("the authorization header is missing"))?;
+    match R::try_from(message) {
+        Ok(request) => Ok((principal, request)),
+        // Whoever may not call the method at all learns that, and nothing about its message. For a
+        // message that is well formed `control` says it.
+        Err(invalid) => Err(principal.require(verb).err().unwrap_or(invalid)),
+    }
+}
+
+fn admit(places: &Arc<Semaphore>, what: &'static str) -> Result<OwnedSemaphorePermit, Error> {
+    let permit = Arc::clone(places).try_acquire_owned();
+    permit.map_err(|_| Error::Overloaded { what, retry_after: RETRY_AFTER })
+}
+
+#[tonic::async_trait]
+impl KeyAdmin for KeyAdminService {
+    async fn create_key(
+        &self,
+        request: Request<proto::CreateKeyRequest>,
+    ) -> Result<Response<proto::CreateKeyResponse>, Status> {
+        self.perform(
+            Verb::CreateKey,
+            request,
+            |control, principal, request: CreateKey| async move {
+                control.create_key(&principal, request).await
+            },
+        )
+        .await
+    }
+
+    async fn get_key(
+        &self,
+        request: Request<proto::GetKeyRequest>,
+    ) -> Result<Response<proto::GetKeyResponse>, Status> {
+        self.perform(Verb::GetKey, request, |control, principal, request: GetKey| async move {
+            control.get_key(&principal, &request.key_id).await
+        })
+        .await
+    }
+
+    async fn list_keys(
+        &self,
+        request: Request<proto::ListKeysRequest>,
+    ) -> Result<Response<proto::ListKeysResponse>, Status> {
+        self.perform(Verb::ListKeys, request, |control, principal, request: ListKeys| async move {
+            control.list_keys(&principal, request).await
+        })
+        .await
+    }
+
+    async fn update_key(
+        &self,
+        request: Request<proto::UpdateKeyRequest>,
+    ) -> Result<Response<proto::UpdateKeyResponse>, Status> {
+        self.perform(
+            Verb::UpdateKey,
+            request,
+            |control, principal, request: UpdateKey| async move {
+                control.update_key(&principal, request).await
+            },
+        )
+        .await
+    }
+
+    async fn rotate_key(
+        &self,
+        request: Request<proto::RotateKeyRequest>,
+    ) -> Result<Response<proto::RotateKeyResponse>, Status> {
+        self.perform(
+            Verb::RotateKey,
+            request,
+            |control, principal, request: RotateKey| async move {
+                control.rotate_key(&principal, request).await
+            },
+        )
+        .await
+    }
+
+    async fn expire_secret(
+        &self,
+        request: Request<proto::ExpireSecretRequest>,
+    ) -> Result<Response<proto::ExpireSecretResponse>, Status> {
+        self.perform(
+            Verb::ExpireSecret,
+            request,
+            |control, principal, request: ExpireSecret| async move {
+                control.expire_secret(&principal, request).await
+            },
+        )
+        .await
+    }
+
+    async fn disable_key(
+        &self,
+        request: Request<proto::DisableKeyRequest>,
+    ) -> Result<Response<proto::DisableKeyResponse>, Status> {
+        self.perform(
+            Verb::DisableKey,
+            request,
+            |control, principal, request: DisableKey| async move {
+                control.disable_key(&principal, request).await
+            },
+        )
+        .await
+    }
+
+    async fn enable_key(
+        &self,
+        request: Request<proto::EnableKeyRequest>,
+    ) -> Result<Response<proto::EnableKeyResponse>, Status> {
+        self.perform(
+            Verb::EnableKey,
+            request,
+            |control, principal, request: EnableKey| async move {
+                control.enable_key(&principal, request).await
+            },
+        )
+        .await
+    }
+
+    async fn revoke_key(
+        &self,
+        request: Request<proto::RevokeKeyRequest>,
+    ) -> Result<Response<proto::RevokeKeyResponse>, Status> {
+        self.perform(
+            Verb::RevokeKey,
+            request,
+            |control, principal, request: RevokeKey| async move {
+                control.revoke_key(&principal, request).await
+            },
+        )
+        .await
+    }
+
+    async fn delete_key(
+        &self,
+        request: Request<proto::DeleteKeyRequest>,
+    ) -> Result<Response<proto::DeleteKeyResponse>, Status> {
+        self.perform(
+            Verb::DeleteKey,
+            request,
+            |control, principal, request: DeleteKey| async move {
+                control.delete_key(&principal, request).await
+            },
+        )
+        .await
+    }
+
+    async fn list_audit_events(
+        &self,
+        request: Request<proto::ListAuditEventsRequest>,
+    ) -> Result<Response<proto::ListAuditEventsResponse>, Status> {
+        let call = |control: Control, principal, request: ListAuditEvents| async move {
+            control.list_audit_events(&principal, request).await
+        };
+        self.perform(Verb::ListAuditEvents, request, call).await
+    }
+
+    type WatchAuditEventsStream = WatcherStream;
+
+    async fn watch_audit_events(
+        &self,
+        request: Request<proto::WatchAuditEventsRequest>,
+    ) -> Result<Response<WatcherStream>, Status> {
+        let (principal, request) = read::<_, WatchAuditEvents>(Verb::WatchAuditEvents, request)?;
+        let place = admit(&self.watchers, "too many watchers")?;
+        let (control, opener) = (self.control.clone(), principal.clone());
+        let watch =
+            self.run(async move { control.watch_audit_events(&opener, request).await }).await?;
+        let watcher = Watcher {
+            watch,
+            principal,
+            verifier: Arc::clone(&self.verifier),
+            shutdown: self.shutdown.clone(),
+            place,
+        };
+        Ok(Response::new(watcher.spawn_on(&self.runtime)))
+    }
+}
+
+/// The request of `GetKey`, which `control` takes as the bare id.
+struct GetKey {
+    key_id: String,
+}
+
+impl TryFrom<proto::GetKeyRequest> for GetKey {
+    type Error = Error;
+
+    fn try_from(request: proto::GetKeyRequest) -> Result<Self, Error> {
+        Ok(Self { key_id: request.key_id })
+    }
+}

@@ -1,0 +1,85 @@
+//! What a listener serves: the two services, reflection and health, behind their paths.
+
+use tonic::service::Routes;
+use tonic::service::RoutesBuilder;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+
+use super::proto::FILE_DESCRIPTOR_SET;
+use super::proto::key_admin_server::{KeyAdminServer, SERVICE_NAME as KEY_ADMIN};
+use super::proto::key_verifier_server::{KeyVerifierServer, SERVICE_NAME as KEY_VERIFIER};
+use super::status::MAX_REQUEST_BYTES;
+use super::{KeyAdminService, KeyVerifierService};
+use crate::domain::Error;
+
+/// What the health service says of the whole server (the empty name) and of each service. All listeners
+/// share it. It begins as not serving.
+#[derive(Clone)]
+pub struct Health(HealthReporter);
+
+impl Health {
+    /// Not serving yet.
+    pub async fn starting() -> Self {
+        let health = Self(HealthReporter::new());
+        health.set(ServingStatus::NotServing).await;
+        health
+    }
+
+    /// From now on, requests are welcome.
+    pub async fn serving(&self) {
+        self.set(ServingStatus::Serving).await;
+    }
+
+    /// From now on, clients better go elsewhere.
+    pub async fn not_serving(&self) {
+        self.set(ServingStatus::NotServing).await;
+    }
+
+    async fn set(&self, status: ServingStatus) {
+        for service in ["", KEY_ADMIN, KEY_VERIFIER] {
+            self.0.set_service_status(service, status).await;
+        }
+    }
+}
+
+/// The routes of one listener. With a listener of its own for administration, each serves one of the
+/// two; otherwise one serves both. Reflection describes what the listener serves.
+///
+/// # Errors
+/// [`Error::Internal`] if the descriptors can't be read, which a test rules out.
+pub fn routes(
+    admin: Option<KeyAdminService>,
+    verifier: Option<KeyVerifierService>,
+    health: &Health,
+) -> Result<Routes, Error> {
+    let mut names = vec![
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    ];
+    names.extend(admin.is_some().then_some(KEY_ADMIN));
+    names.extend(verifier.is_some().then_some(KEY_VERIFIER));
+    let reflection = || {
+        let builder = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        names.iter().fold(builder, |builder, name| builder.with_service_name(*name))
+    };
+    let unreadable = |error: tonic_reflection::server::Error| Error::Internal(error.to_string());
+
+    let mut routes = RoutesBuilder::default();
+    if let Some(admin) = admin {
+        routes.add_service(KeyAdminServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES));
+    }
+    if let Some(verifier) = verifier {
+        routes.add_service(
+            KeyVerifierServer::new(verifier).max_decoding_message_size(MAX_REQUEST_BYTES),
+        );
+    }
+    routes.add_service(HealthServer::new(HealthService::from_health_reporter(health.0.clone())));
+    routes.add_service(reflection().build_v1().map_err(unreadable)?);
+    // What grpcurl up to 1.8 speaks.
+    routes.add_service(reflection().build_v1alpha().map_err(unreadable)?);
+    Ok(routes.routes().prepare())
+}
