@@ -1,0 +1,15 @@
+//! The tables, as SeaORM sees them. They leave this room only as types of the domain.
+//!
+//! Times are microseconds since the Unix epoch. A revision fits 63 bits: a log of a million changes a second would
+//! take 292,000 years to need more.
+
+pub mod audit_event;
+pub mod data_key;
+pub mod key;
+pub mod key_label;
+pub mod key_scope;
+pub mod key_secret;
+pub mod reply;
+pub mod store;
+pub mod tombstone;
+pub mod tree_hash;

@@ -1,0 +1,254 @@
+//! The log: its tip, appending to it, and reading it.
+
+use std::collections::HashMap;
+
+use sea_orm::sea_query::{Expr, Query, SelectStatement};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbBackend, DbErr, EntityTrait,
+    FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
+};
+
+use super::change::EventDraft;
+use super::entity::{audit_event, tree_hash};
+use super::error::Fault;
+use super::row::{signed, time, unsigned};
+use super::write::WriteTransaction;
+use crate::domain::Timestamp;
+use crate::domain::audit::{AuditEvent, CANONICAL_VERSION, LoggedEvent};
+use crate::domain::key::Key;
+use crate::domain::tree::{self, TreeHash};
+
+/// The most rows that one INSERT carries.
+const ROWS_PER_INSERT: usize = 1_000;
+
+/// Where the log ends, and what time it is there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tip {
+    /// The newest revision; zero for an empty log.
+    pub(super) revision: u64,
+    /// When it was made; the Unix epoch for an empty log.
+    pub(super) time: Timestamp,
+    /// The database's clock.
+    pub(super) clock: Timestamp,
+}
+
+impl Tip {
+    /// The time of the next event.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.max(self.time)
+    }
+}
+
+#[derive(FromQueryResult)]
+struct TipRow {
+    clock: i64,
+    revision: Option<i64>,
+    time: Option<i64>,
+}
+
+/// Reads the tip and the database's clock, in one statement.
+pub(super) async fn tip(connection: &impl ConnectionTrait) -> Result<Tip, Fault> {
+    let newest = |column: audit_event::Column| -> SelectStatement {
+        Query::select()
+            .column(column)
+            .from(audit_event::Entity)
+            .order_by(audit_event::Column::Revision, sea_orm::Order::Desc)
+            .limit(1)
+            .take()
+    };
+    let select = Query::select()
+        .expr_as(Expr::cust(clock(connection.get_database_backend())), "clock")
+        .expr_as(
+            Expr::SubQuery(None, Box::new(newest(audit_event::Column::Revision).into())),
+            "revision",
+        )
+        .expr_as(Expr::SubQuery(None, Box::new(newest(audit_event::Column::Time).into())), "time")
+        .take();
+    let row = connection.query_one(&select).await?;
+    let row = row.ok_or_else(|| Fault::internal("the database does not tell the time"))?;
+    let row = TipRow::from_query_result(&row, "")?;
+    Ok(Tip {
+        revision: unsigned(row.revision.unwrap_or(0))?,
+        time: time(row.time.unwrap_or(0))?,
+        clock: time(row.clock)?,
+    })
+}
+
+/// The database's clock in microseconds. SQLite's has milliseconds; as a real number a microsecond would be lost.
+pub(super) fn clock(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Sqlite => "CAST(ROUND(unixepoch('subsec') * 1000) AS INTEGER) * 1000",
+        _ => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+    }
+}
+
+/// Makes the event of a change of a key; `key` is the key after it or, for a deletion, before.
+pub(super) fn complete(
+    draft: EventDraft,
+    key: &Key,
+    seal: &[u8],
+    revision: u64,
+    time: Timestamp,
+) -> AuditEvent {
+    AuditEvent {
+        account_id: key.account_id.to_string(),
+        actor: draft.actor,
+        application_id: key.application_id.to_string(),
+        changes: draft.changes,
+        comment: draft.comment,
+        key_id: key.key_id.to_string(),
+        key_seal: hex(seal),
+        request_id: draft.request_id,
+        revision,
+        revoke_reason: draft
+            .revoke_reason
+            .map(|reason| reason.as_str().to_owned())
+            .unwrap_or_default(),
+        time,
+        trace_id: draft.trace_id,
+        kind: draft.kind,
+        v: CANONICAL_VERSION,
+    }
+}
+
+/// Appends events of consecutive revisions, with the tree hashes that they complete.
+pub(super) async fn append(
+    transaction: &WriteTransaction,
+    events: &[AuditEvent],
+) -> Result<(), Fault> {
+    let Some(first) = events.first().and_then(|event| event.revision.checked_sub(1)) else {
+        return Ok(());
+    };
+    let mut hashes = hashes_to_append(transaction, first, events.len() as u64).await?;
+    let (mut rows, mut completed) = (Vec::with_capacity(events.len()), Vec::new());
+    for (index, event) in (first..).zip(events) {
+        if event.revision != index + 1 {
+            return Err(Fault::internal("a batch of events has a gap"));
+        }
+        let canonical = event.canonical().map_err(|error| Fault::internal(error.to_string()))?;
+        let leaf = tree::leaf_hash(canonical.as_bytes());
+        let new = tree::append(index, leaf, &hashes)
+            .map_err(|error| Fault::internal(error.to_string()))?;
+        hashes.extend(new.iter().copied());
+        completed.extend(new);
+        rows.push(event_row(event, canonical, leaf)?);
+    }
+    for rows in rows.chunks(ROWS_PER_INSERT) {
+        let insert = audit_event::Entity::insert_many(rows.iter().cloned());
+        insert.exec_without_returning(&transaction.step("event")).await?;
+    }
+    for hashes in completed.chunks(ROWS_PER_INSERT) {
+        let rows = hashes.iter().map(|(position, hash)| {
+            Ok(tree_hash::ActiveModel {
+                position: Set(signed(*position)?),
+                hash: Set(hash.to_vec()),
+            })
+        });
+        let insert = tree_hash::Entity::insert_many(rows.collect::<Result<Vec<_>, Fault>>()?);
+        insert.exec_without_returning(&transaction.step("tree hashes")).await?;
+    }
+    Ok(())
+}
+
+/// The stored hashes that appending `count` leaves from `first` on needs.
+async fn hashes_to_append(
+    transaction: &WriteTransaction,
+    first: u64,
+    count: u64,
+) -> Result<HashMap<u64, TreeHash>, Fault> {
+    let stored = tree::stored_count(first);
+    let mut needed: Vec<u64> = (first..first + count)
+        .flat_map(tree::needed_to_append)
+        .filter(|position| *position < stored)
+        .collect();
+    needed.sort_unstable();
+    needed.dedup();
+    if needed.is_empty() {
+        return Ok(HashMap::new());
+    }
+    read_hashes(&transaction.step("hashes to append"), &needed).await
+}
+
+/// Reads the stored hashes at these positions, as far as they are there.
+pub(super) async fn read_hashes(
+    connection: &impl ConnectionTrait,
+    positions: &[u64],
+) -> Result<HashMap<u64, TreeHash>, Fault> {
+    let positions =
+        positions.iter().map(|position| signed(*position)).collect::<Result<Vec<_>, _>>()?;
+    let wanted = tree_hash::Column::Position.is_in(positions);
+    let rows = tree_hash::Entity::find().filter(wanted).all(connection).await?;
+    rows.into_iter().map(|row| Ok((unsigned(row.position)?, hash(row.hash)?))).collect()
+}
+
+pub(super) fn hash(bytes: Vec<u8>) -> Result<TreeHash, Fault> {
+    bytes.try_into().map_err(|_| Fault::internal("a stored tree hash has not 32 bytes"))
+}
+
+fn event_row(
+    event: &AuditEvent,
+    canonical: String,
+    leaf: TreeHash,
+) -> Result<audit_event::ActiveModel, Fault> {
+    Ok(audit_event::ActiveModel {
+        revision: Set(signed(event.revision)?),
+        time: Set(event.time.micros()),
+        kind: Set(event.kind.as_str().to_owned()),
+        account_id: Set(event.account_id.clone()),
+        application_id: Set(event.application_id.clone()),
+        key_id: Set(event.key_id.clone()),
+        actor: Set(event.actor.name().to_owned()),
+        request_id: Set(event.request_id.clone()),
+        canonical: Set(canonical),
+        leaf_hash: Set(leaf.to_vec()),
+    })
+}
+
+/// Reads events after a revision that fit a condition, oldest first.
+pub(super) async fn read(
+    connection: &impl ConnectionTrait,
+    after: u64,
+    condition: Condition,
+    limit: u64,
+) -> Result<Vec<LoggedEvent>, Fault> {
+    // No revision lies after one that the database cannot hold.
+    let Ok(after) = i64::try_from(after) else { return Ok(Vec::new()) };
+    let rows: Vec<(i64, String)> = audit_event::Entity::find()
+        .select_only()
+        .columns([audit_event::Column::Revision, audit_event::Column::Canonical])
+        .filter(audit_event::Column::Revision.gt(after))
+        .filter(condition)
+        .order_by_asc(audit_event::Column::Revision)
+        .limit(limit)
+        .into_tuple()
+        .all(connection)
+        .await?;
+    rows.into_iter().map(|(revision, canonical)| parse(revision, &canonical)).collect()
+}
+
+/// Reads a stored event. One that was moved to another revision is none.
+pub(super) fn parse(revision: i64, canonical: &str) -> Result<LoggedEvent, Fault> {
+    let logged = LoggedEvent::from_canonical(canonical);
+    let logged = logged.map_err(|error| Fault::internal(format!("event {revision}: {error}")))?;
+    if unsigned(revision)? == logged.event.revision {
+        Ok(logged)
+    } else {
+        Err(Fault::internal(format!("event {revision} says that it is another")))
+    }
+}
+
+/// Lower-case hex.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string never fails.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Whether there is any event.
+pub(super) async fn any(connection: &impl ConnectionTrait) -> Result<bool, DbErr> {
+    Ok(audit_event::Entity::find().limit(1).one(connection).await?.is_some())
+}

@@ -1,0 +1,23 @@
+//! The schema, one file per step. A step that was released is never changed.
+
+mod m0001_first;
+
+use sea_orm_migration::prelude::*;
+
+/// The newest `min_reader` that this release understands. A migration that an older release could not read beside
+/// raises the number in the `store` table; such a release then refuses the database.
+pub(super) const READS_UP_TO: i32 = 1;
+
+pub(super) struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_first::Migration)]
+    }
+}
+
+/// Names of all migrations, oldest first.
+pub(super) fn names() -> Vec<String> {
+    Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect()
+}

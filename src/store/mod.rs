@@ -1,0 +1,131 @@
+//! The store: keys, their log and what belongs to them, in SQLite or PostgreSQL.
+//!
+//! In: types of the domain. Out: types of the domain. Every change is [one transaction](Store::change_key) under the
+//! writer's lock; nothing is written outside of one. A row whose seal does not fit is never handed out as a key.
+//! Never in here: rules. What a change is allowed to do, the caller decides, inside the transaction.
+
+mod administrators;
+mod bulk;
+mod change;
+mod check_log;
+mod entity;
+mod error;
+mod events;
+mod filter_sql;
+mod key_rows;
+mod migrate;
+mod migrations;
+mod open;
+mod open_error;
+mod pools;
+mod probe;
+mod read;
+mod replies;
+mod retry;
+mod row;
+mod transaction;
+mod url;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::error::Fault;
+use self::pools::Pools;
+use self::write::WriteTransaction;
+use crate::domain::keyring::DataKey;
+use crate::domain::random::Random;
+use crate::domain::seal::SealKeys;
+use crate::domain::token::{LogPosition, StoreId};
+
+pub use change::{Before, Changed, Decision, EventDraft, Remembered, ReplySlot, Target};
+pub use check_log::LogReport;
+pub use migrate::{Migrated, migrate};
+pub use open_error::OpenError;
+pub use read::{EventQuery, KeyOrder, KeyQuery, KeySort, KeyState};
+pub use replies::Forgotten;
+pub use url::{DatabaseUrl, InvalidDatabaseUrl};
+pub use write::{InjectedFault, StatementHook};
+
+/// Which database, and how to use it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where it is.
+    pub url: DatabaseUrl,
+    /// The most connections that read; writing has its own. Default 10.
+    pub max_connections: u32,
+    /// How long a change waits for the writer's lock, and anything for a free connection. Default 5 s.
+    pub lock_timeout: Duration,
+}
+
+impl Settings {
+    /// The defaults, for this database.
+    pub fn new(url: DatabaseUrl) -> Self {
+        Self { url, max_connections: 10, lock_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// An open store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+    hook: Option<StatementHook>,
+}
+
+struct Inner {
+    pools: Pools,
+    seals: SealKeys,
+    data_key: Arc<DataKey>,
+    store_id: StoreId,
+    epoch: u32,
+    random: Arc<dyn Random>,
+}
+
+impl Store {
+    /// The store's identity, made with its first migration.
+    pub fn store_id(&self) -> StoreId {
+        self.inner.store_id
+    }
+
+    /// The epoch of its log.
+    pub fn epoch(&self) -> u32 {
+        self.inner.epoch
+    }
+
+    /// The key of all digests, unwrapped.
+    pub fn data_key(&self) -> &Arc<DataKey> {
+        &self.inner.data_key
+    }
+
+    /// Waits until nothing runs any more, and closes all connections. What is asked of a clone afterwards fails.
+    pub async fn close(self) {
+        // There is nothing left to be done about a connection that does not close.
+        let _ = self.inner.pools.close().await;
+    }
+
+    /// Lets a test make any statement of a write transaction fail; clones made later carry the hook too.
+    #[doc(hidden)]
+    pub fn on_statement(&mut self, hook: StatementHook) {
+        self.hook = Some(hook);
+    }
+
+    fn seals(&self) -> &SealKeys {
+        &self.inner.seals
+    }
+
+    fn random(&self) -> &dyn Random {
+        &*self.inner.random
+    }
+
+    fn patience(&self) -> Duration {
+        self.inner.pools.patience
+    }
+
+    fn position(&self, revision: u64) -> LogPosition {
+        LogPosition { store: self.store_id(), epoch: self.epoch(), revision }
+    }
+
+    async fn begin(&self) -> Result<WriteTransaction, Fault> {
+        WriteTransaction::begin(&self.inner.pools, self.hook.clone()).await
+    }
+}

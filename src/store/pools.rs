@@ -1,0 +1,157 @@
+//! Connections: one pool that writes and one that reads.
+//!
+//! The pools are sqlx's own, made here and handed to SeaORM, so that no `ConnectOptions` of SeaORM exists: it would
+//! write the URL with its password into a span at TRACE.
+//!
+//! A connection is only handed out in a known state. A future that is dropped inside `BEGIN` can leave a connection
+//! within a transaction that nobody knows of (sqlx 0.9.0); whatever ran on it afterwards would be lost. And after a
+//! failover a connection can still lead to the old primary, which now only reads. So `before_acquire` ends what is
+//! open, and closes a connection that cannot write.
+
+use std::time::Duration;
+
+use sea_orm::sqlx::{
+    self, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _,
+    pool::PoolOptions,
+    postgres::{PgConnectOptions, PgConnection, Postgres},
+    sqlite::{
+        Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
+    },
+};
+use sea_orm::{
+    ConnAcquireErr, DatabaseConnection, DbBackend, DbErr, SqlxPostgresConnector,
+    SqlxSqliteConnector,
+};
+
+use super::Settings;
+use super::error::Fault;
+use super::url::Place;
+use crate::domain::Error;
+
+/// How many connections of one process write to PostgreSQL: one works while the next has begun and waits for the
+/// lock. More would only wait.
+const POSTGRES_WRITERS: u32 = 2;
+
+/// All connections of a store.
+pub(super) struct Pools {
+    pub(super) writer: DatabaseConnection,
+    pub(super) reader: DatabaseConnection,
+    pub(super) backend: DbBackend,
+    /// How long to wait for the writer's lock, and for a free connection.
+    pub(super) patience: Duration,
+}
+
+impl Pools {
+    /// Pools that connect when they are first used.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let patience = settings.lock_timeout;
+        let readers = settings.max_connections.max(1);
+        match &settings.url.0 {
+            Place::Sqlite(path) => {
+                let options = sqlite_options(path, patience);
+                let read_only = options.clone().pragma("query_only", "ON");
+                Self {
+                    writer: sqlite_pool(options, 1, patience),
+                    reader: sqlite_pool(read_only, readers, patience),
+                    backend: DbBackend::Sqlite,
+                    patience,
+                }
+            }
+            Place::Postgres(options) => {
+                let options = postgres_options(options);
+                Self {
+                    writer: postgres_pool(options.clone(), POSTGRES_WRITERS, patience),
+                    reader: postgres_pool(options, readers, patience),
+                    backend: DbBackend::Postgres,
+                    patience,
+                }
+            }
+        }
+    }
+
+    /// An error of a pool, told apart by what the pool knows: no connection because all are busy, or because none can
+    /// be made.
+    pub(super) fn explain(&self, pool: &DatabaseConnection, error: DbErr) -> Fault {
+        if !matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)) {
+            return error.into();
+        }
+        let unreachable =
+            self.backend == DbBackend::Postgres && pool.get_postgres_connection_pool().size() == 0;
+        if unreachable {
+            Error::Unavailable("the database can't be reached").into()
+        } else {
+            error.into()
+        }
+    }
+
+    /// Closes all connections, which on SQLite moves the journal into the database file.
+    pub(super) async fn close(&self) -> Result<(), DbErr> {
+        self.reader.close_by_ref().await?;
+        self.writer.close_by_ref().await
+    }
+}
+
+/// WAL, so that reading and writing don't wait for each other; FULL, so that a commit is on the disk when it returns.
+/// The journal files get the permissions of the database file.
+pub(super) fn sqlite_options(path: &std::path::Path, patience: Duration) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .busy_timeout(patience)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .disable_statement_logging()
+}
+
+pub(super) fn postgres_options(options: &PgConnectOptions) -> PgConnectOptions {
+    let options = match options.get_application_name() {
+        Some(_) => options.clone(),
+        None => options.clone().application_name("countersign"),
+    };
+    options.disable_statement_logging()
+}
+
+fn sqlite_pool(options: SqliteConnectOptions, size: u32, patience: Duration) -> DatabaseConnection {
+    let pool = PoolOptions::<Sqlite>::new()
+        .max_connections(size)
+        .acquire_timeout(patience)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(settle_sqlite(connection)));
+    SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.connect_lazy_with(options))
+}
+
+fn postgres_pool(options: PgConnectOptions, size: u32, patience: Duration) -> DatabaseConnection {
+    let pool = PoolOptions::<Postgres>::new()
+        .max_connections(size)
+        .acquire_timeout(patience)
+        .test_before_acquire(false)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                if settle_postgres(connection).await? {
+                    Ok(())
+                } else {
+                    Err(sqlx::Error::PoolClosed)
+                }
+            })
+        })
+        .before_acquire(|connection, _| Box::pin(settle_postgres(connection)));
+    SqlxPostgresConnector::from_sqlx_postgres_pool(pool.connect_lazy_with(options))
+}
+
+/// Whether the connection is outside of any transaction. One that was inside is closed, not trusted.
+async fn settle_sqlite(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let was_open = connection.execute("ROLLBACK").await.is_ok();
+    Ok(!was_open && !connection.is_in_transaction())
+}
+
+/// Ends what is open, and says whether the connection leads to a server that takes writes. `BEGIN` first, so that the
+/// usual case, in which nothing is open, puts no warning into the server's log.
+async fn settle_postgres(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    const SETTLE: &str = "BEGIN; ROLLBACK; SHOW transaction_read_only";
+    let row = sqlx::raw_sql(AssertSqlSafe(SETTLE)).fetch_one(&mut *connection).await?;
+    let read_only: String = row.try_get(0)?;
+    Ok(read_only == "off" && !connection.is_in_transaction())
+}

@@ -1,0 +1,161 @@
+//! The one shape of every change:
+//!
+//! ```text
+//! begin ─ lock ─ tip of the log, clock ─ what is there before ─ decide ─ key ─ event, tree hashes ─ reply ─ commit
+//! ```
+//!
+//! If anything on the line fails, all of it is rolled back: a change whose event cannot be written did not happen.
+
+use super::change::{Before, Changed, Decision, EventDraft, ReplySlot, Target};
+use super::error::Fault;
+use super::events::{self, Tip};
+use super::retry::Retry;
+use super::write::{Done, WriteTransaction};
+use super::{Store, administrators, key_rows, replies};
+use crate::domain::Error;
+use crate::domain::key::Key;
+
+impl Store {
+    /// Changes one key, in one transaction under the writer's lock.
+    ///
+    /// `decide` is told what is there and says what shall be; it may be asked again if another writer was in the way.
+    /// With a reply slot, a change whose COMMIT got no answer is repeated by itself, since it would be recognised.
+    ///
+    /// # Errors
+    ///
+    /// What `decide` refuses; [`Error::Overloaded`] if the lock was not to be had, [`Error::StoreFull`],
+    /// [`Error::Unavailable`] if the database can't be reached or written, or if the outcome is unknown.
+    pub async fn change_key<T, F>(
+        &self,
+        target: Target<'_>,
+        slot: Option<&ReplySlot>,
+        decide: F,
+    ) -> Result<Changed<T>, Error>
+    where
+        T: Send,
+        F: Fn(&Before) -> Result<Decision<T>, Error> + Send + Sync,
+    {
+        let mut retry = Retry::new(self, slot.is_some());
+        loop {
+            match self.try_change(target, slot, &decide).await {
+                Ok(changed) => return Ok(changed),
+                Err(fault) => retry.after(fault).await?,
+            }
+        }
+    }
+
+    async fn try_change<T, F>(
+        &self,
+        target: Target<'_>,
+        slot: Option<&ReplySlot>,
+        decide: &F,
+    ) -> Result<Changed<T>, Fault>
+    where
+        T: Send,
+        F: Fn(&Before) -> Result<Decision<T>, Error> + Send + Sync,
+    {
+        let transaction = self.begin().await?;
+        let work = self.change_within(&transaction, target, slot, decide).await;
+        transaction.finish(work).await
+    }
+
+    async fn change_within<T, F>(
+        &self,
+        transaction: &WriteTransaction,
+        target: Target<'_>,
+        slot: Option<&ReplySlot>,
+        decide: &F,
+    ) -> Result<Done<Changed<T>>, Fault>
+    where
+        F: Fn(&Before) -> Result<Decision<T>, Error> + Send + Sync,
+    {
+        let tip = events::tip(&transaction.step("tip")).await?;
+        let before = self.before(transaction, target, slot, &tip).await?;
+        let (revision, now) = (before.revision, before.now);
+        let reply = match decide(&before)? {
+            Decision::Unchanged(reply) => {
+                let position = self.position(tip.revision);
+                return Ok(Done::Nothing(Changed { reply, position, changed: false }));
+            }
+            Decision::Put { key, event, remember, reply } => {
+                check_put(&before, target, &key)?;
+                let seal = self.seals().seal(&key.verifiable());
+                match &before.key {
+                    None => key_rows::insert(transaction, &[(&key, &seal)]).await?,
+                    Some(old) => key_rows::update(transaction, old, &key, &seal).await?,
+                }
+                self.log(transaction, event, &key, &seal, &before).await?;
+                if let Some(sealed) = remember {
+                    let slot =
+                        slot.ok_or_else(|| Fault::internal("a reply to remember has no slot"))?;
+                    replies::remember(transaction, slot, key.key_id.as_str(), sealed, now).await?;
+                }
+                reply
+            }
+            Decision::Delete { event, reply } => {
+                let gone = before.key.as_ref();
+                let gone = gone.ok_or_else(|| Fault::internal("a key to delete is not there"))?;
+                key_rows::delete(transaction, gone, revision, now).await?;
+                self.log(transaction, event, gone, &[], &before).await?;
+                reply
+            }
+        };
+        Ok(Done::Wrote(Changed { reply, position: self.position(revision), changed: true }))
+    }
+
+    async fn before(
+        &self,
+        transaction: &WriteTransaction,
+        target: Target<'_>,
+        slot: Option<&ReplySlot>,
+        tip: &Tip,
+    ) -> Result<Before, Fault> {
+        let (key_id, now) = (target.key_id(), tip.now());
+        let remembered = match slot {
+            Some(slot) => replies::remembered(transaction, slot, now).await?,
+            None => None,
+        };
+        let key = key_rows::read_one(&transaction.step("target"), key_id, self.seals())
+            .await?
+            .transpose()?;
+        let deleted = match key {
+            Some(_) => None,
+            None => key_rows::account_of_deleted(&transaction.step("tombstone"), key_id).await?,
+        };
+        let other_lasting_administrator = match &key {
+            Some(key) if key.account_id.is_reserved() => {
+                let step = transaction.step("administrators");
+                administrators::has_lasting(&step, self.seals(), Some(key_id)).await?
+            }
+            _ => true,
+        };
+        let revision = tip.revision + 1;
+        Ok(Before { key, deleted, now, revision, other_lasting_administrator, remembered })
+    }
+
+    async fn log(
+        &self,
+        transaction: &WriteTransaction,
+        event: EventDraft,
+        key: &Key,
+        seal: &[u8],
+        before: &Before,
+    ) -> Result<(), Fault> {
+        let event = events::complete(event, key, seal, before.revision, before.now);
+        events::append(transaction, &[event]).await
+    }
+}
+
+/// What no decision may do, whoever wrote it.
+fn check_put(before: &Before, target: Target<'_>, key: &Key) -> Result<(), Fault> {
+    if key.key_id.as_str() != target.key_id() {
+        return Err(Fault::internal("a change of one key would write another"));
+    }
+    if before.deleted.is_some() {
+        return Err(Fault::internal("the id of a deleted key would come back"));
+    }
+    if key.revision != before.revision || key.update_time != before.now {
+        return Err(Fault::internal("a changed key is not stamped with its revision"));
+    }
+    Ok(())
+}
