@@ -1,0 +1,46 @@
+//! `countersign audit …`: reads the log, page by page or as it grows.
+
+mod list;
+mod show;
+mod tail;
+
+use clap::Subcommand;
+
+use super::call::with_server;
+use super::failure::Failure;
+use crate::config::ClientArgs;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List events, all pages of them, oldest first
+    List {
+        #[command(flatten)]
+        args: list::Args,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Print events as they happen; goes on where it was when the server comes back
+    Tail {
+        #[command(flatten)]
+        args: tail::Args,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+}
+
+pub(super) fn run(args: Args) -> Result<(), Failure> {
+    match args.command {
+        Command::List { args, client } => {
+            with_server(client, |server| async move { list::run(&server, args).await })
+        }
+        Command::Tail { args, client } => {
+            with_server(client, |server| async move { tail::run(&server, args).await })
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! `countersign check-config`
+
+use super::failure::Failure;
+use super::output;
+use crate::config::{SettingsArgs, read_root_keys};
+
+/// Prints every setting in effect. A root key file that is there is read too: its faults are settings'
+/// faults. One that is missing is one on PostgreSQL only; on SQLite `serve` makes it.
+pub(super) fn run(args: SettingsArgs) -> Result<(), Failure> {
+    let settings = args.resolve()?;
+    let root_key_file = settings.root_key_file()?;
+    if !settings.makes_root_key() || root_key_file.exists() {
+        read_root_keys(&root_key_file)?;
+    }
+    for (name, value) in settings.describe() {
+        output::line(&format!("{name} = {value}"))?;
+    }
+    Ok(())
+}

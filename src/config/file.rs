@@ -1,0 +1,74 @@
+//! Reads the settings file (TOML).
+
+use std::path::Path;
+
+use super::{Layer, SettingsError};
+
+/// The settings that the file says. Errors name the line and its key, and never quote a value: it may
+/// be a password.
+pub fn read(path: &Path) -> Result<Layer, SettingsError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| SettingsError(format!("settings file {}: {error}", path.display())))?;
+    parse(&text).map_err(|what| SettingsError(format!("settings file {}: {what}", path.display())))
+}
+
+fn parse(text: &str) -> Result<Layer, String> {
+    toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let before = text.get(..start).unwrap_or_default();
+        let number = before.matches('\n').count() + 1;
+        let line = text.lines().nth(number - 1).unwrap_or_default();
+        let key = line.split('=').next().unwrap_or_default().trim();
+        let message = error.message();
+        let problem = if message.starts_with("unknown field") {
+            "is no setting; `countersign serve --help` lists them all".to_owned()
+        } else if message.starts_with("invalid type") {
+            // "invalid type: string \"…\", expected u32": only the second half is free of the value.
+            message.split(", ").last().unwrap_or("has the wrong type").to_owned()
+        } else if message.starts_with("unknown variant") {
+            let expected = message.split(", ").skip(1).collect::<Vec<_>>().join(", ");
+            if expected.is_empty() { "has an unknown value".to_owned() } else { expected }
+        } else {
+            message.to_owned()
+        };
+        format!("line {number}: {key}: {}", problem.replace('\n', " "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_can_be_said() {
+        let layer = parse(
+            "listen = \"0.0.0.0:1\"\nbrands = [\"acme\", \"cs\"]\nverify-auth = \"off\"\nlog-format = \"json\"",
+        )
+        .expect("a good file");
+        assert_eq!(layer.brands, Some(vec!["acme".to_owned(), "cs".to_owned()]));
+        assert!(layer.listen.is_some() && layer.data_dir.is_none());
+    }
+
+    #[test]
+    fn errors_name_the_line_and_the_key_but_never_the_value() {
+        let error = |text| parse(text).expect_err("a bad file");
+        assert_eq!(
+            error("# a comment\nlissten = \"x\""),
+            "line 2: lissten: is no setting; `countersign serve --help` lists them all"
+        );
+        assert_eq!(error("database-url = 7"), "line 1: database-url: expected a string");
+        let wrong = error("max-connections = \"postgres://u:hunter2@db/x\"");
+        assert!(wrong.starts_with("line 1: max-connections: expected"), "{wrong}");
+        assert!(!wrong.contains("hunter2"), "{wrong}");
+        assert!(error("verify-auth = \"maybe\"").contains("expected one of"));
+        assert!(error("listen = \"nowhere\"").starts_with("line 1: listen:"));
+        assert!(error("listen = ").starts_with("line 1: listen:"));
+    }
+
+    #[test]
+    fn a_password_in_a_broken_line_is_not_quoted() {
+        let wrong =
+            parse("database-url = \"postgres://u:hunter2@db/x").expect_err("no closing quote");
+        assert!(!wrong.contains("hunter2"), "{wrong}");
+    }
+}

@@ -1,0 +1,150 @@
+//! All settings of the server, each said once: its flag, its variable, its entry in the file, its
+//! meaning. The same struct is the layer of flags and environment (clap) and that of the file (serde).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// What one layer says; what it does not say is `None` and left to the next.
+///
+/// The text of a doc comment is the help of the flag and the meaning in [`super::reference`]. The
+/// default at its end is held against [`super::Settings`] by a test.
+#[derive(Debug, Clone, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Layer {
+    /// Where gRPC listens; port 0 takes a free one [default: 127.0.0.1:50051]
+    #[arg(long, env = "COUNTERSIGN_LISTEN", hide_env_values = true, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+
+    /// Where the pages for probes listen; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, env = "COUNTERSIGN_HTTP_LISTEN", hide_env_values = true, value_name = "ADDRESS")]
+    pub http_listen: Option<SocketAddr>,
+
+    /// The folder of the SQLite database, its root key and the first admin's credential
+    /// [default: countersign-data]
+    #[arg(long, env = "COUNTERSIGN_DATA_DIR", hide_env_values = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// The database: postgres://… or sqlite://… [default: SQLite in the data folder]
+    #[arg(long, env = "COUNTERSIGN_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
+
+    /// A file that holds the database URL, so that its password is in no argument and no variable
+    #[arg(
+        long,
+        env = "COUNTERSIGN_DATABASE_URL_FILE",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    pub database_url_file: Option<PathBuf>,
+
+    /// The most connections to the database; SQLite writes through one of them [default: 10]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_DATABASE_MAX_CONNECTIONS",
+        hide_env_values = true,
+        value_name = "N"
+    )]
+    pub database_max_connections: Option<u32>,
+
+    /// The file of root keys; SQLite makes one at the first start [default: root-key in the data folder,
+    /// on SQLite only]
+    #[arg(long, env = "COUNTERSIGN_ROOT_KEY_FILE", hide_env_values = true, value_name = "FILE")]
+    pub root_key_file: Option<PathBuf>,
+
+    /// The brands of key ids and secrets: the first mints, all are accepted [default: cs]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_BRANDS",
+        hide_env_values = true,
+        value_name = "BRAND",
+        value_delimiter = ','
+    )]
+    pub brands: Option<Vec<String>>,
+
+    /// Whether callers of KeyVerifier need a credential with countersign.verify:call; auto is off when
+    /// gRPC listens on a loopback address, required otherwise [default: auto]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_VERIFY_AUTH",
+        hide_env_values = true,
+        value_name = "WHEN",
+        value_enum
+    )]
+    pub verify_auth: Option<VerifyAuth>,
+
+    /// Threads that verify; a client's connection lives on one of them [default: one per core]
+    #[arg(long, env = "COUNTERSIGN_VERIFY_THREADS", hide_env_values = true, value_name = "N")]
+    pub verify_threads: Option<usize>,
+
+    /// The most gRPC connections at once; more are closed as they come [default: 10000]
+    #[arg(long, env = "COUNTERSIGN_MAX_CONNECTIONS", hide_env_values = true, value_name = "N")]
+    pub max_connections: Option<usize>,
+
+    /// What is logged, e.g. info or countersign=debug,warn [default: info]
+    #[arg(long, env = "COUNTERSIGN_LOG", hide_env_values = true, value_name = "FILTER")]
+    pub log: Option<String>,
+
+    /// How it is logged [default: text]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_LOG_FORMAT",
+        hide_env_values = true,
+        value_name = "FORMAT",
+        value_enum
+    )]
+    pub log_format: Option<LogFormat>,
+}
+
+/// When callers of `KeyVerifier` need a credential of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyAuth {
+    /// Unless gRPC listens on a loopback address.
+    Auto,
+    /// Always.
+    Required,
+    /// Never.
+    Off,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Layer {
+    /// What this layer says, and where it is silent, what `under` says.
+    pub fn over(self, under: Self) -> Self {
+        // The two ways to name the database are one setting: a layer that says either says both.
+        let says_database = self.database_url.is_some() || self.database_url_file.is_some();
+        let (database_url, database_url_file) = if says_database {
+            (self.database_url, self.database_url_file)
+        } else {
+            (under.database_url, under.database_url_file)
+        };
+        Self {
+            listen: self.listen.or(under.listen),
+            http_listen: self.http_listen.or(under.http_listen),
+            data_dir: self.data_dir.or(under.data_dir),
+            database_url,
+            database_url_file,
+            database_max_connections: self
+                .database_max_connections
+                .or(under.database_max_connections),
+            root_key_file: self.root_key_file.or(under.root_key_file),
+            brands: self.brands.or(under.brands),
+            verify_auth: self.verify_auth.or(under.verify_auth),
+            verify_threads: self.verify_threads.or(under.verify_threads),
+            max_connections: self.max_connections.or(under.max_connections),
+            log: self.log.or(under.log),
+            log_format: self.log_format.or(under.log_format),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! All settings of a server, checked and composed of those of its rooms.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::{Layer, LogFormat, SettingsError, VerifyAuth, file, private_file};
+use crate::domain::credential::Brands;
+use crate::store::DatabaseUrl;
+use crate::{log, store, telemetry, transport};
+
+/// The flags of the commands that work on a store: all settings, and the file that says more of them.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Settings")]
+pub struct SettingsArgs {
+    /// A TOML file of settings; its entries are named like the flags, without the dashes in front
+    #[arg(long, env = "COUNTERSIGN_CONFIG", hide_env_values = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    #[command(flatten)]
+    layer: Layer,
+}
+
+impl SettingsArgs {
+    /// The settings after flags, environment, file and defaults.
+    pub fn resolve(self) -> Result<Settings, SettingsError> {
+        let under = self.config.as_deref().map(file::read).transpose()?.unwrap_or_default();
+        Settings::from_layer(self.layer.over(under))
+    }
+}
+
+/// Everything that a server is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where gRPC listens.
+    pub listen: SocketAddr,
+    /// Where the pages for probes listen.
+    pub http_listen: SocketAddr,
+    /// The folder of what a server on SQLite keeps.
+    pub data_dir: PathBuf,
+    /// The file of root keys, if it was named; see [`Settings::root_key_file`].
+    root_key_file: Option<PathBuf>,
+    /// The brands of our own key ids and secrets.
+    pub brands: Brands,
+    /// Whether callers of `KeyVerifier` need a credential.
+    pub verify_requires_credential: bool,
+    /// The database.
+    pub store: store::Settings,
+    /// The follower.
+    pub log: log::Settings,
+    /// Sockets and verifying threads.
+    pub transport: transport::Settings,
+    /// What is logged, and how.
+    pub telemetry: telemetry::Settings,
+}
+
+impl Settings {
+    /// Checks what the layers say together, and fills in the defaults.
+    pub fn from_layer(layer: Layer) -> Result<Self, SettingsError> {
+        let listen = layer.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 50051)));
+        let http_listen = layer.http_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
+        if listen == http_listen && listen.port() != 0 {
+            return Err(SettingsError(format!(
+                "listen and http-listen are both {listen}; gRPC and the probes need a port each"
+            )));
+        }
+        let data_dir = layer.data_dir.unwrap_or_else(|| PathBuf::from("countersign-data"));
+        let url = database_url(layer.database_url, layer.database_url_file.as_deref(), &data_dir)?;
+        let brands = layer.brands.map_or_else(|| Ok(Brands::default()), Brands::new);
+        let brands = brands.map_err(|error| SettingsError(error.to_string()))?;
+        let verify_requires_credential = match layer.verify_auth.unwrap_or(VerifyAuth::Auto) {
+            VerifyAuth::Auto => !listen.ip().is_loopback(),
+            VerifyAuth::Required => true,
+            VerifyAuth::Off => false,
+        };
+        let mut store = store::Settings::new(url);
+        if let Some(connections) = layer.database_max_connections {
+            store.max_connections = at_least_one("database-max-connections", connections)?;
+        }
+        let mut transport = transport::Settings::default();
+        if let Some(threads) = layer.verify_threads {
+            transport.verify_threads = at_least_one("verify-threads", threads)?;
+        }
+        if let Some(connections) = layer.max_connections {
+            transport.max_connections = at_least_one("max-connections", connections)?;
+        }
+        let telemetry = telemetry::Settings::new(
+            layer.log.as_deref().unwrap_or("info"),
+            layer.log_format.unwrap_or(LogFormat::Text) == LogFormat::Json,
+        )
+        .map_err(|error| SettingsError(format!("log: {error}")))?;
+        Ok(Self {
+            listen,
+            http_listen,
+            data_dir,
+            root_key_file: layer.root_key_file,
+            brands,
+            verify_requires_credential,
+            store,
+            log: log::Settings::default(),
+            transport,
+            telemetry,
+        })
+    }
+
+    /// The file of root keys: the one that was named, on SQLite otherwise the one in the data folder.
+    ///
+    /// # Errors
+    ///
+    /// With PostgreSQL, if none was named: several replicas need the same, so nothing is made up.
+    pub fn root_key_file(&self) -> Result<PathBuf, SettingsError> {
+        match &self.root_key_file {
+            Some(file) => Ok(file.clone()),
+            None if self.store.url.is_sqlite() => Ok(self.data_dir.join("root-key")),
+            None => Err(SettingsError(
+                "root-key-file is not given, and with PostgreSQL nothing is generated: make one with \
+                 `countersign root-key generate --out FILE` and name it with --root-key-file"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    /// Whether a root key file that is not there is made: on SQLite, if it is in its own place. One that
+    /// was named but is missing is more likely a mistake.
+    pub fn makes_root_key(&self) -> bool {
+        self.root_key_file.is_none() && self.store.url.is_sqlite()
+    }
+
+    /// Name and value of every setting in effect, in the order of `--help`; no secrets.
+    pub fn describe(&self) -> Vec<(&'static str, String)> {
+        let verify_auth = if self.verify_requires_credential { "required" } else { "off" };
+        let brands: Vec<&str> = self.brands.iter().collect();
+        let root_key_file = self.root_key_file().map(|file| file.display().to_string());
+        vec![
+            ("listen", self.listen.to_string()),
+            ("http-listen", self.http_listen.to_string()),
+            ("data-dir", self.data_dir.display().to_string()),
+            ("database-url", self.store.url.to_string()),
+            ("database-max-connections", self.store.max_connections.to_string()),
+            ("root-key-file", root_key_file.unwrap_or_default()),
+            ("brands", brands.join(",")),
+            ("verify-auth", verify_auth.to_owned()),
+            ("verify-threads", self.transport.verify_threads.to_string()),
+            ("max-connections", self.transport.max_connections.to_string()),
+            ("log", self.telemetry.filter().to_owned()),
+            ("log-format", if self.telemetry.is_json() { "json" } else { "text" }.to_owned()),
+        ]
+    }
+}
+
+fn database_url(
+    url: Option<String>,
+    file: Option<&Path>,
+    data_dir: &Path,
+) -> Result<DatabaseUrl, SettingsError> {
+    // Not quoted, nor is what is wrong with it in anybody else's words: both may hold the password.
+    let parse = |url: &str| {
+        DatabaseUrl::parse(url).map_err(|error| SettingsError(format!("database-url: {error}")))
+    };
+    match (url, file) {
+        (Some(_), Some(_)) => Err(SettingsError(
+            "database-url and database-url-file are both given; give one of them".to_owned(),
+        )),
+        (Some(url), None) => parse(&url),
+        (None, Some(file)) => parse(private_file::read("database URL file", file)?.trim()),
+        (None, None) => Ok(DatabaseUrl::sqlite_file(&data_dir.join("countersign.db"))),
+    }
+}
+
+fn at_least_one<T: PartialEq + From<u8>>(name: &str, value: T) -> Result<T, SettingsError> {
+    if value == T::from(0) {
+        return Err(SettingsError(format!("{name} must be at least 1")));
+    }
+    Ok(value)
+}

@@ -1,0 +1,117 @@
+//! One HTTP/2 connection, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http_body::Body as HttpBody;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tower::{Service, ServiceExt as _};
+
+use super::preface::Counted;
+use super::{DRAIN, PREFACE_LIMIT};
+use crate::domain::permission::PeerAddr;
+
+/// A peer that is silent for so long is asked whether it lives.
+const PING_AFTER: Duration = Duration::from_secs(30);
+/// A peer that does not answer that within this time is given up.
+const PONG_LIMIT: Duration = Duration::from_secs(20);
+/// The most bytes of headers of one request.
+const MAX_HEADERS: u32 = 16 * 1024;
+/// The most requests of one connection at a time; a client has more of them wait. Well above the
+/// 1,000 that we promise to carry, and above 200 watchers.
+const MAX_STREAMS: u32 = 2_048;
+
+/// What serves requests, one for each thread; cloned for each connection.
+pub trait Serves:
+    Service<
+        ::http::Request<Body>,
+        Response = ::http::Response<Self::Answer>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + 'static
+{
+    /// The body of its responses.
+    type Answer: HttpBody<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+}
+
+impl<S, A> Serves for S
+where
+    S: Service<
+            ::http::Request<Body>,
+            Response = ::http::Response<A>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + 'static,
+    A: HttpBody<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    type Answer = A;
+}
+
+/// Serves one socket until its peer leaves, breaks the rules, or the word to stop is said and its
+/// streams have ended or [`DRAIN`] is over.
+pub(super) async fn serve<S: Serves>(
+    socket: TcpStream,
+    peer: SocketAddr,
+    service: S,
+    shutdown: CancellationToken,
+) {
+    let (socket, heard) = Counted::new(socket);
+    let service = service.map_request(move |request: ::http::Request<hyper::body::Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(PeerAddr(peer));
+        request
+    });
+    // Windows and the limits against reset floods stay at hyper's defaults.
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PONG_LIMIT)
+        .max_header_list_size(MAX_HEADERS)
+        .max_concurrent_streams(MAX_STREAMS)
+        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service));
+    tokio::pin!(connection);
+
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = silent(&heard) => {
+            tracing::debug!(%peer, "closed a connection that did not open the conversation");
+            return;
+        }
+        () = shutdown.cancelled() => {
+            // A peer that has said nothing can't be waited for, and has nothing to lose.
+            if !heard.the_opening() {
+                return;
+            }
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(DRAIN, connection).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    tracing::info!(%peer, "closed a connection that did not end in time");
+                    return;
+                }
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection ended badly");
+    }
+}
+
+/// Ends when the peer's time to open the conversation is over and it has not; else never.
+async fn silent(heard: &super::preface::Heard) {
+    tokio::time::sleep(PREFACE_LIMIT).await;
+    if heard.the_opening() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,82 @@
+//! The pages for probes: `/livez` and `/readyz`, over HTTP/1.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::PREFACE_LIMIT;
+use super::accept::accept;
+
+/// The most connections at once: probes and people, not traffic.
+const MAX_CONNECTIONS: usize = 256;
+/// A page that is not finished by then will not be.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Says whether this server can serve, and if not, why, in one line.
+pub type Readiness = dyn Fn() -> Result<(), String> + Send + Sync;
+
+/// What the pages show.
+#[derive(Clone)]
+pub struct Pages {
+    /// Asked at each `/readyz`.
+    pub ready: Arc<Readiness>,
+}
+
+impl Pages {
+    fn routes(self) -> Router {
+        Router::new()
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(readyz))
+            .with_state(self)
+    }
+}
+
+async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
+    match (pages.ready)() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+    }
+}
+
+/// Serves the pages until `shutdown` is said.
+pub async fn serve(listener: TcpListener, pages: Pages, shutdown: CancellationToken) {
+    let routes = pages.routes();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let each = shutdown.clone();
+    accept(listener, shutdown, move |socket, _| {
+        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+            let served = connection(socket, routes.clone(), each.clone());
+            tokio::spawn(async move {
+                served.await;
+                drop(place);
+            });
+        }
+    })
+    .await;
+}
+
+async fn connection(socket: TcpStream, routes: Router, shutdown: CancellationToken) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PREFACE_LIMIT)
+        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes));
+    tokio::pin!(connection);
+    tokio::select! {
+        // How it ended is between the peer and the network.
+        _ = &mut connection => {}
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(DRAIN, connection).await;
+        }
+    }
+}

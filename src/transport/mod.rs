@@ -1,0 +1,50 @@
+//! Sockets, the threads that serve them, and how all of it ends.
+//!
+//! ```text
+//!               admin runtime                        verification threads, one current-thread
+//!                                                    runtime each
+//!   listener ─► acceptor ── round robin ──┬─► bounded ─► verify-0: HTTP/2 ─► service
+//!               cap, EMFILE back-off      └─► bounded ─► verify-1: HTTP/2 ─► service
+//!   listener ─► acceptor ─► HTTP/1 pages for probes
+//! ```
+//!
+//! In: listeners, a factory of services, and the word to stop. Out: bytes. A connection lives on one
+//! thread from its first byte to its last. tonic's and axum's own servers are not used: they spin when
+//! file descriptors run out, and wait for ever for a silent peer when they are to stop.
+
+mod accept;
+mod connection;
+mod http;
+mod preface;
+mod signals;
+mod threads;
+
+use std::time::Duration;
+
+pub use accept::{BindError, bind};
+pub use http::{Pages, Readiness, serve as serve_pages};
+pub use signals::Signals;
+pub use threads::{Verifiers, serve};
+
+/// How long connections may take to finish after the word to stop. With what comes after, the server
+/// is gone within ten seconds.
+pub const DRAIN: Duration = Duration::from_secs(8);
+
+/// How long a new connection may take to say what it speaks.
+const PREFACE_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the operators may choose.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Threads that serve gRPC, each with a runtime of its own.
+    pub verify_threads: usize,
+    /// The most gRPC connections at once; a socket above it is closed at once.
+    pub max_connections: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { verify_threads: cores, max_connections: 10_000 }
+    }
+}
