@@ -118,7 +118,12 @@ impl Actor {
     /// The key behind a principal.
     pub fn of(principal: &Principal) -> Self {
         let Origin { address, user_agent, .. } = principal.origin().clone();
-        Self { address, identity: String::new(), key_id: principal.key_id().to_string(), user_agent }
+        Self {
+            address,
+            identity: String::new(),
+            key_id: principal.key_id().to_string(),
+            user_agent,
+        }
     }
 
     /// A local command, by name.
@@ -244,21 +249,23 @@ mod tests {
         let texts = (text(), text(), text(), text(), text(), text(), text(), text());
         let rest = (actor, prop::collection::vec(change, 0..4), 0..EventType::ALL.len());
         let numbers = (0..1_u64 << 53, Timestamp::MIN.micros()..=Timestamp::MAX.micros());
-        (texts, rest, numbers).prop_map(|(texts, (actor, changes, kind), (revision, time))| AuditEvent {
-            account_id: texts.0,
-            actor,
-            application_id: texts.1,
-            changes,
-            comment: texts.2,
-            key_id: texts.3,
-            key_seal: texts.4,
-            request_id: texts.5,
-            revision,
-            revoke_reason: texts.6,
-            time: Timestamp::from_micros(time).expect("in range"),
-            trace_id: texts.7,
-            kind: EventType::ALL[kind],
-            v: CANONICAL_VERSION,
+        (texts, rest, numbers).prop_map(|(texts, (actor, changes, kind), (revision, time))| {
+            AuditEvent {
+                account_id: texts.0,
+                actor,
+                application_id: texts.1,
+                changes,
+                comment: texts.2,
+                key_id: texts.3,
+                key_seal: texts.4,
+                request_id: texts.5,
+                revision,
+                revoke_reason: texts.6,
+                time: Timestamp::from_micros(time).expect("in range"),
+                trace_id: texts.7,
+                kind: EventType::ALL[kind],
+                v: CANONICAL_VERSION,
+            }
         })
     }
 

@@ -109,7 +109,8 @@ impl KeyDraft {
     pub fn check(self, now: Timestamp) -> Result<KeySpec, Error> {
         let mut found = Findings::default();
         let account_id = found.parsed("key.account_id", AccountId::parse(&self.account_id));
-        let application_id = found.parsed("key.application_id", ApplicationId::parse(&self.application_id));
+        let application_id =
+            found.parsed("key.application_id", ApplicationId::parse(&self.application_id));
         if self.environment.is_none() {
             found.add("key.environment", "must be ENVIRONMENT_LIVE or ENVIRONMENT_TEST");
         }
@@ -120,21 +121,23 @@ impl KeyDraft {
         let scopes = found.scopes(&self.scopes);
         let allowed_cidrs = found.cidrs(&self.allowed_cidrs);
         match (account_id, application_id, self.environment, scopes, allowed_cidrs) {
-            (Some(account_id), Some(application_id), Some(environment), Some(scopes), Some(cidrs))
-                if found.0.is_empty() =>
-            {
-                Ok(KeySpec {
-                    account_id,
-                    application_id,
-                    environment,
-                    display_name: self.display_name,
-                    description: self.description,
-                    scopes,
-                    allowed_cidrs: cidrs,
-                    labels: self.labels,
-                    expire_time: self.expire_time,
-                })
-            }
+            (
+                Some(account_id),
+                Some(application_id),
+                Some(environment),
+                Some(scopes),
+                Some(cidrs),
+            ) if found.0.is_empty() => Ok(KeySpec {
+                account_id,
+                application_id,
+                environment,
+                display_name: self.display_name,
+                description: self.description,
+                scopes,
+                allowed_cidrs: cidrs,
+                labels: self.labels,
+                expire_time: self.expire_time,
+            }),
             _ => Err(Error::InvalidRequest(found.0)),
         }
     }
@@ -269,6 +272,9 @@ fn is_label_name(name: &str) -> bool {
 
 // serde hands over a reference to the field.
 #[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn environment<S: Serializer>(value: &Option<Environment>, serializer: S) -> Result<S::Ok, S::Error> {
+fn environment<S: Serializer>(
+    value: &Option<Environment>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(value.map_or("", |environment| environment.as_str()))
 }

@@ -45,7 +45,9 @@ pub enum Error {
     RequestIdReused,
 
     /// The `request_id` was used before for this very request, but its secret is no longer kept. `ALREADY_EXISTS`
-    #[error("request_id was already used: it made a secret of key {key_id}, which can no longer be shown")]
+    #[error(
+        "request_id was already used: it made a secret of key {key_id}, which can no longer be shown"
+    )]
     ReplyForgotten {
         /// The key that the first request created or rotated.
         key_id: String,
@@ -100,7 +102,9 @@ pub enum Error {
     },
 
     /// A watcher fell too far behind; it may resume from the cursor. `RESOURCE_EXHAUSTED`
-    #[error("watcher is too slow: it fell behind the events kept in memory; resume from the cursor")]
+    #[error(
+        "watcher is too slow: it fell behind the events kept in memory; resume from the cursor"
+    )]
     SlowWatcher {
         /// Cursor of the last message that was sent.
         cursor: String,

@@ -180,7 +180,8 @@ impl Key {
     /// Changes the fields that the patch names.
     pub fn update(&mut self, patch: KeyPatch) -> Result<(), Error> {
         self.refuse_if_revoked()?;
-        let KeyPatch { display_name, description, scopes, allowed_cidrs, labels, expire_time } = patch;
+        let KeyPatch { display_name, description, scopes, allowed_cidrs, labels, expire_time } =
+            patch;
         set(&mut self.display_name, display_name);
         set(&mut self.description, description);
         set(&mut self.scopes, scopes);
@@ -194,7 +195,12 @@ impl Key {
     ///
     /// At most three versions are kept. A place is made by forgetting the oldest version that is no
     /// longer live; if all three are, the rotation is refused.
-    pub fn rotate(&mut self, secret: NewSecret, overlap: Duration, now: Timestamp) -> Result<(), Error> {
+    pub fn rotate(
+        &mut self,
+        secret: NewSecret,
+        overlap: Duration,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         self.refuse_if_revoked()?;
         let end = now.checked_add(overlap).unwrap_or(Timestamp::MAX);
         for version in self.secrets.iter_mut().filter(|version| version.is_live(now)) {
@@ -297,7 +303,11 @@ impl Key {
     }
 
     fn refuse_if_revoked(&self) -> Result<(), Error> {
-        if matches!(self.lifecycle, Lifecycle::Revoked(_)) { Err(Error::KeyRevoked) } else { Ok(()) }
+        if matches!(self.lifecycle, Lifecycle::Revoked(_)) {
+            Err(Error::KeyRevoked)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -29,7 +29,11 @@ fn key() -> Key {
 }
 
 fn live(key: &Key, now: Timestamp) -> Vec<u32> {
-    key.secrets.iter().filter(|version| version.is_live(now)).map(|version| version.number).collect()
+    key.secrets
+        .iter()
+        .filter(|version| version.is_live(now))
+        .map(|version| version.number)
+        .collect()
 }
 
 #[test]

@@ -227,7 +227,11 @@ impl DataKey {
     }
 
     /// Opens what [`Self::seal_reply`] made for the same slot.
-    pub fn open_reply(&self, slot: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, DoesNotOpen> {
+    pub fn open_reply(
+        &self,
+        slot: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, DoesNotOpen> {
         open(&self.replies, slot, sealed)
     }
 

@@ -6,7 +6,7 @@ use super::Error;
 use super::Timestamp;
 use super::ids::{AccountId, Environment, KeyId};
 use super::scope::GrantedScopes;
-use super::verdict::{DenialReason, Proof, Question, judge};
+use super::verdict::{DenialReason, Proof, Question, VerifiableKey, judge};
 
 /// A reserved scope: a right over this service itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -199,6 +199,22 @@ impl Principal {
     /// Where the call came from.
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// Whether the principal would be admitted again and would hold the permission, given its key as
+    /// it is now (`None`: gone). For calls that last longer than a key may.
+    pub fn still_holds(
+        &self,
+        permission: Permission,
+        key: Option<&VerifiableKey>,
+        now: Timestamp,
+    ) -> bool {
+        let proof = key.and_then(|key| Proof::renewed(key, self.secret_number));
+        proof.is_some_and(|proof| {
+            let scopes = &proof.key().scopes;
+            judge(&proof, &admission(self.peer), now).is_ok()
+                && scopes.iter().any(|scope| scope.as_str() == permission.scope())
+        })
     }
 
     /// Whether the principal holds a permission.

@@ -39,9 +39,9 @@ impl fmt::Debug for SealKeys {
 impl SealKeys {
     /// Derives the seal keys from the root keys.
     pub fn derive(root: &RootKeyring) -> Self {
-        let keys = root.iter().map(|key| {
-            (key.version(), mac_keyed_with(&key.derive("countersign seal v1")))
-        });
+        let keys = root
+            .iter()
+            .map(|key| (key.version(), mac_keyed_with(&key.derive("countersign seal v1"))));
         Self { keys: keys.collect() }
     }
 
@@ -59,7 +59,9 @@ impl SealKeys {
     /// Checks a stored seal, in constant time.
     pub fn check(&self, key: &VerifiableKey, seal: &[u8]) -> Result<(), SealFault> {
         let seal: &[u8; SEAL_LEN] = seal.try_into().map_err(|_| SealFault::UnknownVersion)?;
-        let [FORMAT, v0, v1, v2, v3, mac @ ..] = seal else { return Err(SealFault::UnknownVersion) };
+        let [FORMAT, v0, v1, v2, v3, mac @ ..] = seal else {
+            return Err(SealFault::UnknownVersion);
+        };
         let version = u32::from_be_bytes([*v0, *v1, *v2, *v3]);
         let key_of_version = self.keys.iter().find(|(known, _)| *known == version);
         let (_, keyed) = key_of_version.ok_or(SealFault::UnknownVersion)?;

@@ -24,7 +24,9 @@ pub fn leaf_hash(data: &[u8]) -> TreeHash {
 pub fn needed_to_append(index: u64) -> Vec<u64> {
     let completed = (index + 1).trailing_zeros();
     (0..completed)
-        .map(|level| tlog::stored_hash_index(u8::try_from(level).unwrap_or(u8::MAX), (index >> level) - 1))
+        .map(|level| {
+            tlog::stored_hash_index(u8::try_from(level).unwrap_or(u8::MAX), (index >> level) - 1)
+        })
         .collect()
 }
 
@@ -72,7 +74,13 @@ mod tests {
     /// The leaves and roots of the test tree that certificate transparency implementations share
     /// (RFC 6962's reference implementation, `merkle_tree_test.cc`).
     const LEAVES: [&str; 8] = [
-        "", "00", "10", "2021", "3031", "40414243", "5051525354555657",
+        "",
+        "00",
+        "10",
+        "2021",
+        "3031",
+        "40414243",
+        "5051525354555657",
         "606162636465666768696a6b6c6d6e6f",
     ];
     const ROOTS: [&str; 9] = [
@@ -88,7 +96,10 @@ mod tests {
     ];
 
     fn hex(text: &str) -> Vec<u8> {
-        (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).expect("hex")).collect()
+        (0..text.len())
+            .step_by(2)
+            .map(|i| u8::from_str_radix(&text[i..i + 2], 16).expect("hex"))
+            .collect()
     }
 
     #[test]

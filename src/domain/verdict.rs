@@ -65,6 +65,15 @@ pub struct SecretSlot {
     pub superseded_time: Option<Timestamp>,
 }
 
+/// A change to the set of keys that verifications are answered from.
+#[derive(Debug, Clone)]
+pub enum IndexChange {
+    /// This is what the key is now.
+    Put(VerifiableKey),
+    /// There is no such key, or none that may be served.
+    Remove(KeyId),
+}
+
 /// Why a credential is refused, in the order of the checks. The numbers are those of the proto.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i32)]
@@ -118,6 +127,13 @@ pub struct Proof<'k> {
 }
 
 impl<'k> Proof<'k> {
+    /// A proof made earlier, of the same version of the key's secret, held against the key as it is
+    /// now; `None` if that version is no longer kept.
+    pub(super) fn renewed(key: &'k VerifiableKey, secret_number: u32) -> Option<Self> {
+        let slot = key.slots.iter().find(|slot| slot.number == secret_number)?;
+        Some(Self { key, slot })
+    }
+
     /// The proven key.
     pub fn key(&self) -> &'k VerifiableKey {
         self.key
@@ -154,7 +170,9 @@ const CHECKS: [Check; 9] = [
     (DenialReason::Disabled, |proof, _, _| proof.key.standing != Standing::Disabled),
     (DenialReason::Expired, |proof, _, now| is_before(now, proof.key.expire_time)),
     (DenialReason::SecretExpired, |proof, _, now| is_before(now, proof.slot.expire_time)),
-    (DenialReason::EnvironmentMismatch, |proof, asked, _| proof.key.environment == asked.environment),
+    (DenialReason::EnvironmentMismatch, |proof, asked, _| {
+        proof.key.environment == asked.environment
+    }),
     (DenialReason::AccountMismatch, |proof, asked, _| {
         asked.account_id.is_none_or(|account| *account == proof.key.account_id)
     }),

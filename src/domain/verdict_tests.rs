@@ -27,12 +27,16 @@ fn key(secrets: usize) -> VerifiableKey {
         allowed_cidrs: CidrSet::parse([]).expect("valid"),
         expire_time: None,
         revision: 1,
-        slots: (1_u32..).zip(SECRETS).take(secrets).map(|(number, secret)| SecretSlot {
-            number,
-            digest: digest(secret),
-            expire_time: None,
-            superseded_time: None,
-        }).collect(),
+        slots: (1_u32..)
+            .zip(SECRETS)
+            .take(secrets)
+            .map(|(number, secret)| SecretSlot {
+                number,
+                digest: digest(secret),
+                expire_time: None,
+                superseded_time: None,
+            })
+            .collect(),
     }
 }
 
@@ -52,7 +56,10 @@ fn every_kept_version_proves_and_nothing_else_does() {
         let key = key(kept);
         for (index, secret) in SECRETS.iter().enumerate() {
             let proof = prove(Some(&key), &digest(secret));
-            assert_eq!(proof.map(|proof| proof.slot().number as usize), (index < kept).then_some(index + 1));
+            assert_eq!(
+                proof.map(|proof| proof.slot().number as usize),
+                (index < kept).then_some(index + 1)
+            );
         }
         assert!(prove(Some(&key), &digest("wrong")).is_none());
     }
@@ -77,7 +84,9 @@ fn spoil(key: &mut VerifiableKey, fault: DenialReason) {
         DenialReason::ApplicationMismatch => {
             key.application_id = ApplicationId::parse("other").expect("valid");
         }
-        DenialReason::IpNotAllowed => key.allowed_cidrs = CidrSet::parse(["10.0.0.0/8"]).expect("valid"),
+        DenialReason::IpNotAllowed => {
+            key.allowed_cidrs = CidrSet::parse(["10.0.0.0/8"]).expect("valid")
+        }
         DenialReason::ScopeMissing => key.scopes = GrantedScopes::parse(["b:read"]).expect("valid"),
         DenialReason::Missing | DenialReason::Malformed | DenialReason::InvalidCredential => {}
     }
@@ -143,7 +152,8 @@ fn a_key_bound_to_networks_is_denied_without_a_client_address() {
     key.allowed_cidrs = CidrSet::parse(["10.0.0.0/8"]).expect("valid");
     let proof = prove(Some(&key), &digest("first")).expect("proven");
     assert_eq!(judge(&proof, &plain(), at(0)), Err(DenialReason::IpNotAllowed));
-    let from_inside = Question { client_ip: Some("::ffff:10.1.2.3".parse().expect("valid")), ..plain() };
+    let from_inside =
+        Question { client_ip: Some("::ffff:10.1.2.3".parse().expect("valid")), ..plain() };
     assert_eq!(judge(&proof, &from_inside, at(0)), Ok(()));
 }
 

@@ -1,0 +1,126 @@
+//! The first administrator: not a verb, since nobody is there yet to ask for it. Whoever runs this
+//! holds the database and the root key, and the log says that it happened.
+
+use std::collections::BTreeMap;
+
+use crate::domain::Error;
+use crate::domain::audit::{Actor, EventType};
+use crate::domain::cidr::CidrSet;
+use crate::domain::credential::Secret;
+use crate::domain::draft::KeySpec;
+use crate::domain::ids::{AccountId, ApplicationId, Environment, KeyId};
+use crate::domain::key::{Key, NewSecret, changes};
+use crate::domain::permission::Permission;
+use crate::domain::scope::GrantedScopes;
+use crate::store::{Before, Decision, EventDraft, Store, Target};
+
+/// A credential made beforehand, to be installed as an administrator's.
+#[derive(Debug)]
+pub struct FirstCredential {
+    /// The public half.
+    pub key_id: KeyId,
+    /// The private half.
+    pub secret: Secret,
+}
+
+/// Why an administrator is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// The store is new: refused if somebody can administer it already.
+    First,
+    /// Nobody can, or nobody has the credential any more.
+    Recovery,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Installed {
+    /// The key was made.
+    Created,
+    /// This very credential was installed before.
+    AlreadyThere,
+}
+
+/// Why an administrator was not installed.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// Somebody can administer the store.
+    #[error(
+        "the store has an administrator already; use its credential, or --recover to mint another"
+    )]
+    HasAdministrator,
+    /// The key id is taken by a key with another secret, or was deleted.
+    #[error(
+        "the key id of this credential is in use with another secret, or was deleted; mint a new pair"
+    )]
+    KeyIdTaken,
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// Installs an administrator with every permission over all accounts. Safe to repeat.
+///
+/// # Errors
+///
+/// See [`BootstrapError`].
+pub async fn install_administrator(
+    store: &Store,
+    credential: &FirstCredential,
+    occasion: Occasion,
+) -> Result<Installed, BootstrapError> {
+    use subtle::ConstantTimeEq as _;
+
+    let FirstCredential { key_id, secret } = credential;
+    let digest = store.data_key().digest(key_id.as_str(), secret.expose());
+    if let Some(key) = store.get_key(key_id.as_str()).await? {
+        let same = key.secrets.iter().any(|version| bool::from(version.digest.ct_eq(&digest)));
+        return if same { Ok(Installed::AlreadyThere) } else { Err(BootstrapError::KeyIdTaken) };
+    }
+    if occasion == Occasion::First && store.has_lasting_administrator().await? {
+        return Err(BootstrapError::HasAdministrator);
+    }
+    let identity = match occasion {
+        Occasion::First => "bootstrap",
+        Occasion::Recovery => "bootstrap --recover",
+    };
+    let spec = administrator()?;
+    let decide = |state: &Before| {
+        if state.deleted.is_some() || state.key.is_some() {
+            return Ok(Decision::Unchanged(false));
+        }
+        let new = NewSecret { digest, hint: secret.hint() };
+        let mut key = Key::create(spec.clone(), key_id.clone(), new, identity, state.now);
+        state.stamp(&mut key);
+        let event = EventDraft {
+            kind: EventType::KeyCreated,
+            actor: Actor::local(identity),
+            changes: changes(None, Some(&key)),
+            revoke_reason: None,
+            comment: String::new(),
+            request_id: String::new(),
+            trace_id: String::new(),
+        };
+        Ok(Decision::Put { key, event, remember: None, reply: true })
+    };
+    let done = store.change_key(Target::New(key_id), None, decide).await?;
+    if done.reply { Ok(Installed::Created) } else { Err(BootstrapError::KeyIdTaken) }
+}
+
+fn administrator() -> Result<KeySpec, Error> {
+    let invalid = |what: &str| Error::Internal(format!("the administrator's {what} is not valid"));
+    let reserved = AccountId::RESERVED;
+    Ok(KeySpec {
+        account_id: AccountId::parse(reserved).map_err(|_| invalid("account"))?,
+        application_id: ApplicationId::parse("administration")
+            .map_err(|_| invalid("application"))?,
+        environment: Environment::Live,
+        display_name: "first administrator".to_owned(),
+        description: String::new(),
+        scopes: GrantedScopes::parse(Permission::ALL.map(Permission::scope))
+            .map_err(|_| invalid("scopes"))?,
+        allowed_cidrs: CidrSet::default(),
+        labels: BTreeMap::new(),
+        expire_time: None,
+    })
+}

@@ -1,0 +1,117 @@
+//! The one shape in which a verb changes a key that is there.
+
+use super::{Changed, Control, KeyView, require_key_id, within_reach};
+use crate::domain::Error;
+use crate::domain::audit::{Actor, EventType, RevokeReason};
+use crate::domain::key::{Key, changes};
+use crate::domain::permission::Principal;
+use crate::domain::token::{LogPosition, PositionKind};
+use crate::store::{Before, Decision, EventDraft, Target};
+
+/// What a change says about itself.
+#[derive(Debug, Clone)]
+pub(super) struct Note {
+    /// What happens.
+    pub kind: EventType,
+    /// What the caller says about it.
+    pub comment: String,
+    /// For a revocation, why.
+    pub revoke_reason: Option<RevokeReason>,
+    /// The caller's `request_id`, or empty.
+    pub request_id: String,
+    /// Whether it may leave nobody who can administer.
+    pub force: bool,
+}
+
+impl Note {
+    /// A change without a comment.
+    pub fn of(kind: EventType) -> Self {
+        Self {
+            kind,
+            comment: String::new(),
+            revoke_reason: None,
+            request_id: String::new(),
+            force: false,
+        }
+    }
+
+    /// The event of this change.
+    pub fn event(
+        &self,
+        principal: &Principal,
+        before: Option<&Key>,
+        after: Option<&Key>,
+    ) -> EventDraft {
+        EventDraft {
+            kind: self.kind,
+            actor: Actor::of(principal),
+            changes: changes(before, after),
+            revoke_reason: self.revoke_reason,
+            comment: self.comment.clone(),
+            request_id: self.request_id.clone(),
+            trace_id: principal.origin().trace_id.clone(),
+        }
+    }
+}
+
+/// A key before and after an edit that changed it.
+pub(super) struct Edited<'k> {
+    pub before: &'k Key,
+    pub after: Key,
+}
+
+/// Applies an edit to the key within the principal's reach. `None` if it changed nothing.
+pub(super) fn edit<'b>(
+    principal: &Principal,
+    key_id: &str,
+    state: &'b Before,
+    force: bool,
+    edit: impl FnOnce(&mut Key) -> Result<(), Error>,
+) -> Result<Option<Edited<'b>>, Error> {
+    let before = within_reach(principal, key_id, state.key.as_ref())?;
+    let mut after = before.clone();
+    edit(&mut after)?;
+    if changes(Some(before), Some(&after)).is_empty() {
+        return Ok(None);
+    }
+    let loses_administrator =
+        before.is_lasting_administrator() && !after.is_lasting_administrator();
+    if loses_administrator && !state.other_lasting_administrator && !force {
+        return Err(Error::LastAdministrator);
+    }
+    state.stamp(&mut after);
+    Ok(Some(Edited { before, after }))
+}
+
+impl Control {
+    /// Changes a key in one transaction, and returns once this replica's verifications see it.
+    /// `transition` may run more than once, since the transaction may.
+    pub(super) async fn change(
+        &self,
+        principal: &Principal,
+        key_id: &str,
+        note: Note,
+        transition: impl Fn(&mut Key, &Before) -> Result<(), Error> + Send + Sync,
+    ) -> Result<Changed, Error> {
+        require_key_id(key_id)?;
+        let decide = |state: &Before| {
+            let edited = edit(principal, key_id, state, note.force, |key| transition(key, state))?;
+            let Some(Edited { before, after }) = edited else {
+                let key = within_reach(principal, key_id, state.key.as_ref())?;
+                return Ok(Decision::Unchanged(KeyView::of(key.clone(), state.now)));
+            };
+            let event = note.event(principal, Some(before), Some(&after));
+            let reply = KeyView::of(after.clone(), state.now);
+            Ok(Decision::Put { key: after, event, remember: None, reply })
+        };
+        let done = self.store.change_key(Target::Existing(key_id), None, decide).await?;
+        let consistency_token = self.visible(done.position).await?;
+        Ok(Changed { view: done.reply, consistency_token })
+    }
+
+    /// Waits until this replica's verifications see a change; its consistency token.
+    pub(super) async fn visible(&self, position: LogPosition) -> Result<String, Error> {
+        self.log.wait_for(position.revision).await?;
+        Ok(position.encode(PositionKind::ConsistencyToken))
+    }
+}

@@ -1,0 +1,70 @@
+use super::change::Note;
+use super::remember::{Reply, Request};
+use super::{Control, KeyView, Minted};
+use crate::domain::Error;
+use crate::domain::audit::EventType;
+use crate::domain::credential::{mint_key_id, mint_secret};
+use crate::domain::draft::KeyDraft;
+use crate::domain::key::{Key, NewSecret};
+use crate::domain::permission::{Principal, Verb};
+use crate::domain::random::draw;
+use crate::store::{Before, Decision, Target};
+
+/// A request to create a key.
+#[derive(Debug, Clone)]
+pub struct CreateKey {
+    /// The key as the caller asks for it.
+    pub draft: KeyDraft,
+    /// Makes the request safe to repeat; may be empty.
+    pub request_id: String,
+}
+
+impl Control {
+    /// Creates a key and its first secret.
+    ///
+    /// # Errors
+    ///
+    /// Besides those of every change: reserved scopes that the principal lacks, an account beyond its
+    /// reach, a `request_id` that was used before.
+    pub async fn create_key(
+        &self,
+        principal: &Principal,
+        request: CreateKey,
+    ) -> Result<Minted, Error> {
+        principal.require(Verb::CreateKey)?;
+        let asked = Request::new(principal, Verb::CreateKey, &request.request_id, &request.draft)?;
+        let spec = request.draft.check(self.now())?;
+        if !principal.reach().covers(&spec.account_id) {
+            return Err(Error::PermissionDenied(
+                "the account is not yours to administer".to_owned(),
+            ));
+        }
+        principal.require_all_reserved_of(&spec.scopes)?;
+
+        let key_id = mint_key_id(&self.brands, spec.environment, draw(self.random.as_ref())?);
+        let secret = mint_secret(&self.brands, spec.environment, draw(self.random.as_ref())?);
+        let digest = self.store.data_key().digest(key_id.as_str(), secret.expose());
+        let note = Note { request_id: request.request_id, ..Note::of(EventType::KeyCreated) };
+
+        let decide = |state: &Before| {
+            if let Some(reply) = asked.answered(state, self.store.data_key(), &self.brands)? {
+                return Ok(Decision::Unchanged(reply));
+            }
+            if state.key.is_some() || state.deleted.is_some() {
+                return Err(Error::Internal("a freshly drawn key id is in use".to_owned()));
+            }
+            let new = NewSecret { digest, hint: secret.hint() };
+            let creator = principal.key_id().as_str();
+            let mut key = Key::create(spec.clone(), key_id.clone(), new, creator, state.now);
+            state.stamp(&mut key);
+            let event = note.event(principal, None, Some(&key));
+            let remember =
+                asked.seal(&key, &secret, self.store.data_key(), self.random.as_ref())?;
+            Ok(Decision::Put { key: key.clone(), event, remember, reply: Reply::fresh(key) })
+        };
+        let done = self.store.change_key(Target::New(&key_id), asked.slot(), decide).await?;
+        let consistency_token = self.visible(self.log.position_at(done.reply.key.revision)).await?;
+        let view = KeyView::of(done.reply.key, self.now());
+        Ok(Minted { view, secret: done.reply.secret.unwrap_or(secret), consistency_token })
+    }
+}

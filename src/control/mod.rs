@@ -1,0 +1,150 @@
+//! The verbs of administration, one file each. Every verb takes the [`Principal`] first and checks its
+//! permission and reach itself, so no door to this room goes around it.
+//!
+//! In: checked words of the domain, or drafts that are checked here. Out: views of keys and events.
+//! Never in here: gRPC, HTTP, files. The shape of a change:
+//!
+//! ```text
+//! verb ─ permission ─► Store::change_key ─ one transaction: read, decide, write, event, commit
+//!                                     └──► Log::wait_for ─ this replica's verifications see it ─► reply
+//! ```
+
+mod bootstrap;
+mod change;
+mod create_key;
+mod delete_key;
+mod disable_key;
+mod enable_key;
+mod expire_secret;
+mod get_key;
+mod list_audit_events;
+mod list_keys;
+mod page;
+mod remember;
+mod revoke_key;
+mod rotate_key;
+mod update_key;
+mod watch_audit_events;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use bootstrap::{BootstrapError, FirstCredential, Installed, Occasion, install_administrator};
+pub use create_key::CreateKey;
+pub use delete_key::DeleteKey;
+pub use disable_key::DisableKey;
+pub use enable_key::EnableKey;
+pub use expire_secret::ExpireSecret;
+pub use list_audit_events::{EventPage, ListAuditEvents};
+pub use list_keys::{KeyPage, ListKeys};
+pub use revoke_key::RevokeKey;
+pub use rotate_key::RotateKey;
+pub use update_key::UpdateKey;
+pub use watch_audit_events::{Watch, WatchAuditEvents, WatchMessage, WatchStart};
+
+use crate::domain::audit::LoggedEvent;
+use crate::domain::credential::{Brands, Secret};
+use crate::domain::key::{Key, State};
+use crate::domain::permission::Principal;
+use crate::domain::random::Random;
+use crate::domain::time::Clock;
+use crate::domain::{Error, Timestamp};
+use crate::log::Log;
+use crate::store::Store;
+
+/// What the verbs work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    store: Store,
+    log: Log<Store>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    brands: Brands,
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("log", &self.log).finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    /// The verbs over a store whose log is followed.
+    pub fn new(
+        store: Store,
+        log: Log<Store>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        brands: Brands,
+    ) -> Self {
+        Self { store, log, clock, random, brands }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// A key and its state at the time of the reply.
+#[derive(Debug, Clone)]
+pub struct KeyView {
+    /// The key.
+    pub key: Key,
+    /// What its lifecycle and the time make of it.
+    pub state: State,
+}
+
+impl KeyView {
+    fn of(key: Key, now: Timestamp) -> Self {
+        Self { state: key.state(now), key }
+    }
+}
+
+/// The reply of a change.
+#[derive(Debug, Clone)]
+pub struct Changed {
+    /// The key after the change.
+    pub view: KeyView,
+    /// The state of the store after the change.
+    pub consistency_token: String,
+}
+
+/// The reply of a change that made a secret. The only place from which a secret leaves.
+#[derive(Debug)]
+pub struct Minted {
+    /// The key after the change.
+    pub view: KeyView,
+    /// The new secret.
+    pub secret: Secret,
+    /// The state of the store after the change.
+    pub consistency_token: String,
+}
+
+/// An event with the cursor behind it.
+#[derive(Debug, Clone)]
+pub struct CursoredEvent {
+    /// The event.
+    pub logged: Arc<LoggedEvent>,
+    /// Where to resume after it.
+    pub cursor: String,
+}
+
+/// The key, if it is there and within the principal's reach; otherwise as if it were not there.
+fn within_reach<'k>(
+    principal: &Principal,
+    key_id: &str,
+    key: Option<&'k Key>,
+) -> Result<&'k Key, Error> {
+    let reachable = key.filter(|key| principal.reach().covers(&key.account_id));
+    reachable.ok_or_else(|| Error::KeyNotFound { key_id: shown(key_id) })
+}
+
+/// An id that a caller gave, fit for an error message.
+fn shown(key_id: &str) -> String {
+    key_id.chars().filter(|c| !c.is_control()).take(128).collect()
+}
+
+/// Refuses an empty key id, which is more likely a forgotten field than a key that is not there.
+fn require_key_id(key_id: &str) -> Result<(), Error> {
+    if key_id.is_empty() { Err(Error::invalid("key_id", "must not be empty")) } else { Ok(()) }
+}

@@ -1,0 +1,50 @@
+//! The narrow door to the store through which the log is followed.
+
+use crate::domain::audit::LoggedEvent;
+use crate::domain::{Error, Timestamp};
+use crate::store::{KeyState, Store};
+
+/// What the follower and the watchers need of a store, and all that they need. Tests follow a log in
+/// memory through it.
+pub trait Feed: Clone + Send + Sync + 'static {
+    /// The newest revision and its time; 0 for an empty log.
+    fn last_revision(&self) -> impl Future<Output = Result<(u64, Timestamp), Error>> + Send;
+
+    /// Up to `limit` events after a revision, in order, without gaps.
+    fn events_after(
+        &self,
+        revision: u64,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<LoggedEvent>, Error>> + Send;
+
+    /// What the keys of these ids are now, one state for each id.
+    fn key_states(
+        &self,
+        key_ids: &[String],
+    ) -> impl Future<Output = Result<Vec<KeyState>, Error>> + Send;
+
+    /// Up to `limit` keys after an id, in the order of ids.
+    fn scan_keys(
+        &self,
+        after: Option<&str>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<KeyState>, Error>> + Send;
+}
+
+impl Feed for Store {
+    async fn last_revision(&self) -> Result<(u64, Timestamp), Error> {
+        Self::last_revision(self).await
+    }
+
+    async fn events_after(&self, revision: u64, limit: u32) -> Result<Vec<LoggedEvent>, Error> {
+        Self::events_after(self, revision, limit).await
+    }
+
+    async fn key_states(&self, key_ids: &[String]) -> Result<Vec<KeyState>, Error> {
+        Self::key_states(self, key_ids).await
+    }
+
+    async fn scan_keys(&self, after: Option<&str>, limit: u32) -> Result<Vec<KeyState>, Error> {
+        Self::scan_keys(self, after, limit).await
+    }
+}

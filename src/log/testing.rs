@@ -1,0 +1,88 @@
+//! A log in memory, to follow in tests.
+
+use std::sync::{Arc, Mutex};
+
+use crate::domain::audit::{Actor, AuditEvent, CANONICAL_VERSION, EventType, LoggedEvent};
+use crate::domain::{Error, Timestamp};
+use crate::log::Feed;
+use crate::store::KeyState;
+
+/// An event of that revision about a key of that number.
+pub(super) fn event(revision: u64) -> LoggedEvent {
+    let event = AuditEvent {
+        account_id: "acme".to_owned(),
+        actor: Actor::local("test"),
+        application_id: "web".to_owned(),
+        changes: Vec::new(),
+        comment: String::new(),
+        key_id: format!("key-{revision}"),
+        key_seal: String::new(),
+        request_id: String::new(),
+        revision,
+        revoke_reason: String::new(),
+        time: Timestamp::default(),
+        trace_id: String::new(),
+        kind: EventType::KeyCreated,
+        v: CANONICAL_VERSION,
+    };
+    LoggedEvent::from_canonical(&event.canonical().expect("serialises")).expect("parses")
+}
+
+/// A log in memory that can be made to fail.
+#[derive(Clone, Default)]
+pub(super) struct MemoryFeed(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    events: Vec<LoggedEvent>,
+    reads: u64,
+    broken: bool,
+}
+
+impl MemoryFeed {
+    /// Appends this many events.
+    pub fn append(&self, count: u64) {
+        let mut state = self.0.lock().expect("no panic");
+        let first = state.events.len() as u64 + 1;
+        state.events.extend((first..first + count).map(event));
+    }
+
+    /// Makes every read fail, or none.
+    pub fn set_broken(&self, broken: bool) {
+        self.0.lock().expect("no panic").broken = broken;
+    }
+
+    /// Takes an event out, which no real log ever does.
+    pub fn lose(&self, revision: u64) {
+        self.0.lock().expect("no panic").events.retain(|logged| logged.event.revision != revision);
+    }
+
+    /// How often events were read.
+    pub fn reads(&self) -> u64 {
+        self.0.lock().expect("no panic").reads
+    }
+}
+
+impl Feed for MemoryFeed {
+    async fn last_revision(&self) -> Result<(u64, Timestamp), Error> {
+        Ok((self.0.lock().expect("no panic").events.len() as u64, Timestamp::default()))
+    }
+
+    async fn events_after(&self, revision: u64, limit: u32) -> Result<Vec<LoggedEvent>, Error> {
+        let mut state = self.0.lock().expect("no panic");
+        state.reads += 1;
+        if state.broken {
+            return Err(Error::Unavailable("broken for the test"));
+        }
+        let newer = state.events.iter().filter(|logged| logged.event.revision > revision);
+        Ok(newer.take(limit as usize).cloned().collect())
+    }
+
+    async fn key_states(&self, key_ids: &[String]) -> Result<Vec<KeyState>, Error> {
+        Ok(key_ids.iter().cloned().map(KeyState::Absent).collect())
+    }
+
+    async fn scan_keys(&self, _: Option<&str>, _: u32) -> Result<Vec<KeyState>, Error> {
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,125 @@
+use std::sync::{Arc, Mutex};
+
+use super::testing::MemoryFeed;
+use super::{Follower, Log, Settings, start};
+use crate::domain::Error;
+use crate::domain::position::Position;
+use crate::domain::time::SystemClock;
+use crate::domain::token::{LogPosition, PositionKind, StoreId};
+use crate::domain::verdict::IndexChange;
+
+const STORE: StoreId = StoreId([1; 16]);
+
+struct Following {
+    feed: MemoryFeed,
+    log: Log<MemoryFeed>,
+    position: Arc<Position>,
+    removed: Arc<Mutex<Vec<String>>>,
+}
+
+/// Follows a log that holds `events` events, with room for eight in memory.
+async fn follow(events: u64) -> (Following, Follower<MemoryFeed>) {
+    let feed = MemoryFeed::default();
+    feed.append(events);
+    let settings = Settings { ring_events: 8, ..Settings::default() };
+    let position = Arc::new(Position::default());
+    let removed = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&removed);
+    let apply = Box::new(move |change| {
+        let IndexChange::Remove(key_id) = change else { panic!("the feed has no keys") };
+        seen.lock().expect("no panic").push(key_id.to_string());
+    });
+    let clock = Arc::new(SystemClock::start());
+    let started =
+        start(feed.clone(), (STORE, 1), settings, clock, Arc::clone(&position), apply).await;
+    let (log, follower) = started.expect("starts");
+    (Following { feed, log, position, removed }, follower)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_in_the_index_before_its_revision_is_applied() {
+    let (following, follower) = follow(3).await;
+    assert_eq!(following.log.applied(), 3);
+    tokio::spawn(follower.run());
+    following.feed.append(2);
+    following.log.wait_for(5).await.expect("visible");
+    assert_eq!(*following.removed.lock().expect("no panic"), ["key-4", "key-5"]);
+    assert_eq!(following.position.applied(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_revision_that_does_not_come_ends() {
+    let (following, follower) = follow(0).await;
+    tokio::spawn(follower.run());
+    assert!(matches!(following.log.wait_for(1).await, Err(Error::Unavailable(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_fails_is_repeated() {
+    let (following, follower) = follow(0).await;
+    following.feed.set_broken(true);
+    following.feed.append(1);
+    tokio::spawn(follower.run());
+    assert!(following.log.wait_for(1).await.is_err());
+    following.feed.set_broken(false);
+    following.log.wait_for(1).await.expect("visible");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_in_the_log_is_never_passed() {
+    let (following, follower) = follow(2).await;
+    following.feed.append(3);
+    following.feed.lose(4);
+    tokio::spawn(follower.run());
+    assert!(following.log.wait_for(3).await.is_err());
+    assert_eq!(following.log.applied(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_replays_then_follows_each_event_once_and_in_order() {
+    let (following, follower) = follow(200).await;
+    let mut subscription = following.log.subscribe(0);
+    tokio::spawn(follower.run());
+    let mut seen = Vec::new();
+    while seen.len() < 300 {
+        if seen.len() == 128 {
+            following.feed.append(100);
+        }
+        let events = subscription.next().await.expect("events");
+        seen.extend(events.iter().map(|logged| logged.event.revision));
+    }
+    assert_eq!(seen, (1..=300).collect::<Vec<_>>());
+    assert!(subscription.has_caught_up());
+}
+
+#[tokio::test(start_paused = true)]
+async fn live_subscriptions_share_what_is_in_memory() {
+    let (following, follower) = follow(0).await;
+    let mut subscriptions: Vec<_> = (0..200).map(|_| following.log.subscribe(0)).collect();
+    tokio::spawn(follower.run());
+    following.feed.append(5);
+    following.log.wait_for(5).await.expect("visible");
+    let before = following.feed.reads();
+    for subscription in &mut subscriptions {
+        let events = subscription.next().await.expect("events");
+        assert_eq!(events.len(), 5);
+        assert!(Arc::strong_count(&events[0]) >= 2, "the event is shared, not copied");
+    }
+    assert!(following.feed.reads() <= before + 1, "no watcher reads the store by itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_subscription_that_falls_behind_is_told_where_to_resume() {
+    let (following, follower) = follow(0).await;
+    let mut subscription = following.log.subscribe(0);
+    tokio::spawn(follower.run());
+    following.feed.append(2);
+    assert_eq!(subscription.next().await.expect("events").len(), 2);
+    following.feed.append(20);
+    following.log.wait_for(22).await.expect("visible");
+    let Err(Error::SlowWatcher { cursor }) = subscription.next().await else {
+        panic!("not told to resume");
+    };
+    let resume_after = LogPosition::decode(PositionKind::Cursor, &cursor).expect("a cursor");
+    assert_eq!(resume_after, LogPosition { store: STORE, epoch: 1, revision: 2 });
+}

@@ -1,0 +1,233 @@
+//! The straight line of a verification: credential → index → one HMAC → verdict.
+//!
+//! In: what was presented and what it is needed for. Out: an answer, from memory. Never in here: a
+//! database, a lock that a reader waits for, an `async` function.
+
+mod index;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use index::Index;
+
+use crate::domain::credential::{Brands, Presented};
+use crate::domain::keyring::{DataKey, Digest};
+use crate::domain::permission::{Origin, Permission, Principal};
+use crate::domain::position::Position;
+use crate::domain::time::Clock;
+use crate::domain::token::{LogPosition, PositionKind, StoreId};
+use crate::domain::verdict::{DenialReason, Question, VerifiableKey, explain, judge, prove};
+use crate::domain::{Error, Timestamp};
+
+/// A question about one credential.
+#[derive(Debug)]
+pub struct Query<'a> {
+    /// What was presented.
+    pub presented: Presented<'a>,
+    /// What it is needed for.
+    pub question: Question<'a>,
+    /// The service that asks, if it presented a credential of its own.
+    pub caller: Option<&'a Principal>,
+    /// Whether to return the outcome of each check.
+    pub explain: bool,
+}
+
+/// The answer. Only `denial: None` lets anybody in.
+#[derive(Debug)]
+pub struct Answer {
+    /// Why not; `None` allows.
+    pub denial: Option<DenialReason>,
+    /// Set exactly when the secret is proven.
+    pub proven: Option<Proven>,
+    /// The required scopes that are not covered, when that is the reason.
+    pub missing_scopes: Vec<String>,
+    /// Each check after the proof and whether it passed, if asked for.
+    pub checks: Vec<(DenialReason, bool)>,
+    /// The state of the store that the answer is based on.
+    pub consistency_token: String,
+    /// How long ago this replica last knew that nothing newer existed.
+    pub staleness: Duration,
+}
+
+/// A key whose secret was proven.
+#[derive(Debug, Clone)]
+pub struct Proven {
+    /// The key.
+    pub key: Arc<VerifiableKey>,
+    /// Which version of its secret was presented.
+    pub secret_number: u32,
+    /// When a newer version took that one's place.
+    pub superseded_time: Option<Timestamp>,
+}
+
+/// Why a credential that was presented to this service itself admits nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It was checked and refused.
+    Denied(DenialReason),
+    /// This replica can't know whether it is good.
+    Unknown(Error),
+}
+
+/// An answer before it is said what it is based on.
+struct Decision {
+    denial: Option<DenialReason>,
+    proven: Option<Proven>,
+    missing_scopes: Vec<String>,
+    checks: Vec<(DenialReason, bool)>,
+}
+
+impl Decision {
+    /// A denial that tells nothing about any key.
+    fn unproven(reason: DenialReason) -> Self {
+        Self { denial: Some(reason), proven: None, missing_scopes: Vec::new(), checks: Vec::new() }
+    }
+}
+
+/// Which log the answers are based on, and for how long an answer may be given without news of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Basis {
+    /// The store whose log it is.
+    pub store: StoreId,
+    /// Its epoch.
+    pub epoch: u32,
+    /// The longest time since the last successful poll for which answers are given.
+    pub max_staleness: Duration,
+}
+
+/// Answers verifications from memory. One for the process, shared by all verifying threads.
+pub struct Verifier {
+    index: Arc<Index>,
+    data_key: Arc<DataKey>,
+    position: Arc<Position>,
+    clock: Arc<dyn Clock>,
+    brands: Brands,
+    basis: Basis,
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").field("basis", &self.basis).finish_non_exhaustive()
+    }
+}
+
+impl Verifier {
+    /// A verifier over an index that a follower keeps up to date, as `position` says.
+    pub fn new(
+        index: Arc<Index>,
+        data_key: Arc<DataKey>,
+        position: Arc<Position>,
+        clock: Arc<dyn Clock>,
+        brands: Brands,
+        basis: Basis,
+    ) -> Self {
+        Self { index, data_key, position, clock, brands, basis }
+    }
+
+    /// The brands that this service's own credentials bear.
+    pub fn brands(&self) -> &Brands {
+        &self.brands
+    }
+
+    /// Verifies a credential.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if this replica has had no news of the log for too long.
+    pub fn verify(&self, query: &Query<'_>) -> Result<Answer, Error> {
+        // The order matters: the revision that the answer claims is read before the record that it
+        // rests on, so the record is at least that new; and staleness is judged when the answer is
+        // complete, so an answer that took long can't outlive its basis.
+        let revision = self.position.applied();
+        let Decision { denial, proven, missing_scopes, checks } = self.decide(query);
+        let Basis { store, epoch, .. } = self.basis;
+        let based_on = LogPosition { store, epoch, revision };
+        let consistency_token = based_on.encode(PositionKind::ConsistencyToken);
+        let staleness = self.fresh()?;
+        Ok(Answer { denial, proven, missing_scopes, checks, consistency_token, staleness })
+    }
+
+    /// The principal behind a credential that was presented to this service itself.
+    ///
+    /// # Errors
+    ///
+    /// See [`Refusal`].
+    pub fn authenticate(
+        &self,
+        presented: &Presented<'_>,
+        peer: Option<IpAddr>,
+        origin: Origin,
+    ) -> Result<Principal, Refusal> {
+        let (key, digest) = self.look_up(presented).map_err(Refusal::Denied)?;
+        let proof = prove(key.as_deref(), &digest);
+        let proof = proof.ok_or(Refusal::Denied(DenialReason::InvalidCredential))?;
+        let now = self.position.now(self.clock.as_ref());
+        let principal = Principal::authenticate(&proof, peer, origin, now);
+        self.fresh().map_err(Refusal::Unknown)?;
+        principal.map_err(Refusal::Denied)
+    }
+
+    /// Whether a principal's key still is what it takes: not revoked, disabled, expired, moved or
+    /// stripped of the permission since.
+    pub fn still_holds(&self, principal: &Principal, permission: Permission) -> bool {
+        let key = self.index.get(principal.key_id().as_str());
+        let now = self.position.now(self.clock.as_ref());
+        principal.still_holds(permission, key.as_deref(), now) && self.fresh().is_ok()
+    }
+
+    fn decide(&self, query: &Query<'_>) -> Decision {
+        let (key, digest) = match self.look_up(&query.presented) {
+            Ok(found) => found,
+            Err(reason) => return Decision::unproven(reason),
+        };
+        let Some(proof) = prove(key.as_deref(), &digest) else {
+            return Decision::unproven(DenialReason::InvalidCredential);
+        };
+        if query.caller.is_some_and(|caller| !caller.reach().covers(&proof.key().account_id)) {
+            return Decision::unproven(DenialReason::InvalidCredential);
+        }
+        let now = self.position.now(self.clock.as_ref());
+        let denial = judge(&proof, &query.question, now).err();
+        let missing_scopes = if denial == Some(DenialReason::ScopeMissing) {
+            let missing = proof.key().scopes.missing(query.question.required_scopes);
+            missing.into_iter().map(ToString::to_string).collect()
+        } else {
+            Vec::new()
+        };
+        let checks = if query.explain {
+            explain(&proof, &query.question, now).collect()
+        } else {
+            Vec::new()
+        };
+        let (secret_number, superseded_time) = (proof.slot().number, proof.slot().superseded_time);
+        let proven = key.map(|key| Proven { key, secret_number, superseded_time });
+        Decision { denial, proven, missing_scopes, checks }
+    }
+
+    /// One look-up and one HMAC, always both, so that an unknown id costs what a wrong secret costs.
+    fn look_up(
+        &self,
+        presented: &Presented<'_>,
+    ) -> Result<(Option<Arc<VerifiableKey>>, Digest), DenialReason> {
+        match presented {
+            Presented::Missing => Err(DenialReason::Missing),
+            Presented::Malformed => Err(DenialReason::Malformed),
+            Presented::Credential { key_id, secret } => {
+                let key = self.index.get(key_id);
+                Ok((key, self.data_key.digest(key_id, secret.expose())))
+            }
+        }
+    }
+
+    /// How stale this replica is, if it is not too stale to answer.
+    fn fresh(&self) -> Result<Duration, Error> {
+        let staleness = self.position.staleness(self.clock.as_ref());
+        if staleness > self.basis.max_staleness {
+            Err(Error::Unavailable("this replica has lost touch with the database"))
+        } else {
+            Ok(staleness)
+        }
+    }
+}
