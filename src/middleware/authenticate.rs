@@ -16,7 +16,7 @@ use super::method::{Door, door};
 use super::trace::TraceId;
 use crate::domain::Error;
 use crate::domain::permission::{Origin, PeerAddr, Principal};
-use crate::verify::Verifier;
+use crate::verify::{Refusal, Verifier};
 
 /// Puts the caller's [`Principal`] into the request's extensions, or refuses the request.
 #[derive(Clone)]
@@ -42,9 +42,12 @@ impl AuthenticateLayer {
             Some(presented) => {
                 let peer =
                     request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical());
-                let principal = self.verifier.authenticate(presented, peer, origin(request, peer));
-                // Which check failed is nobody's business who is not let in.
-                Some(principal.map_err(|_| Error::Unauthenticated("the credential was refused"))?)
+                let principal = self.verifier.authenticate(&presented, peer, origin(request, peer));
+                Some(principal.map_err(|refusal| match refusal {
+                    // Which check failed is nobody's business who is not let in.
+                    Refusal::Denied(_) => Error::Unauthenticated("the credential was refused"),
+                    Refusal::Unknown(error) => error,
+                })?)
             }
         };
         match (door, &principal) {
