@@ -14,7 +14,7 @@ pub(super) fn rows(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>)
     rows.into_iter().for_each(|row| {
         table.add_row(row.iter().map(|cell| output::on_one_line(cell)));
     });
-    table.trim_fmt()
+    aligned(table)
 }
 
 /// Names and values, one pair a line; pairs with an empty value are left out.
@@ -23,7 +23,7 @@ pub(super) fn pairs(pairs: &[(&str, String)]) -> String {
     for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
         table.add_row([(*name).to_owned(), output::on_one_line(value)]);
     }
-    table.trim_fmt()
+    aligned(table)
 }
 
 /// A point in time; empty if there is none.
@@ -31,8 +31,8 @@ pub(super) fn time(time: Option<&prost_types::Timestamp>) -> String {
     time.map(shown).unwrap_or_default()
 }
 
-/// The name of an enum's value without its prefix, in lower case; the bare number if it is from a
-/// later release.
+/// The name of an enum's value without its prefix, as a filter takes it; the bare number if it is from
+/// a later release.
 pub(super) fn word<E: TryFrom<i32>>(
     value: i32,
     prefix: &str,
@@ -41,10 +41,18 @@ pub(super) fn word<E: TryFrom<i32>>(
     match E::try_from(value) {
         Ok(known) => {
             let name = name(known);
-            name.strip_prefix(prefix).unwrap_or(name).to_lowercase().replace('_', "-")
+            name.strip_prefix(prefix).unwrap_or(name).to_owned()
         }
         Err(_) => value.to_string(),
     }
+}
+
+/// Columns two spaces apart, nothing in front of the first.
+fn aligned(mut table: Table) -> String {
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 2));
+    });
+    table.trim_fmt()
 }
 
 fn empty() -> Table {

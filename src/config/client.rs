@@ -26,7 +26,13 @@ pub struct ClientArgs {
     endpoint: String,
 
     /// The key id to present; its secret is taken from the variable COUNTERSIGN_SECRET
-    #[arg(long = "as", env = "COUNTERSIGN_KEY_ID", hide_env_values = true, value_name = "KEY_ID")]
+    #[arg(
+        id = "caller",
+        long = "as",
+        env = "COUNTERSIGN_KEY_ID",
+        hide_env_values = true,
+        value_name = "KEY_ID"
+    )]
     key_id: Option<String>,
 
     /// A file with the credential to present, before the variables. Without any of them,

@@ -6,7 +6,7 @@ use super::{Layer, SettingsError};
 
 /// The settings that the file says. Errors name the line and its key, and never quote a value: it may
 /// be a password.
-pub fn read(path: &Path) -> Result<Layer, SettingsError> {
+pub(super) fn read(path: &Path) -> Result<Layer, SettingsError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| SettingsError(format!("settings file {}: {error}", path.display())))?;
     parse(&text).map_err(|what| SettingsError(format!("settings file {}: {what}", path.display())))

@@ -4,7 +4,7 @@ use std::panic;
 
 /// From now on a panic is logged as the place where it happened. Its message stays out: it may quote
 /// what it tripped over, and that may be a secret.
-pub fn install() {
+pub(super) fn install() {
     panic::set_hook(Box::new(|panicked| {
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("unnamed").to_owned();

@@ -55,7 +55,7 @@ pub(super) fn details(key: &Key) -> String {
         labels.sort();
         labels.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
     };
-    let reason = if state(key.state) == "revoked" {
+    let reason = if state(key.state) == "REVOKED" {
         table::word::<RevokeReason>(key.revoke_reason, "REVOKE_REASON_", |reason| {
             reason.as_str_name()
         })
