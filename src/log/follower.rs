@@ -81,6 +81,7 @@ pub async fn start<F: Feed>(
         store,
         epoch,
         position,
+        visible_within: settings.visible_within,
         ring: Mutex::new(Ring::new(revision, settings.ring_events, settings.ring_bytes)),
         applied: watch::Sender::new(revision),
         wake: Notify::new(),

@@ -39,6 +39,8 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// For how long verifications are answered after the last successful poll.
     pub max_staleness: Duration,
+    /// How long a reply waits for its own change to become visible on this replica.
+    pub visible_within: Duration,
     /// Most events kept in memory for watchers.
     pub ring_events: usize,
     /// Most bytes of events kept in memory for watchers.
@@ -50,14 +52,12 @@ impl Default for Settings {
         Self {
             poll_interval: Duration::from_millis(200),
             max_staleness: Duration::from_secs(30),
+            visible_within: Duration::from_secs(10),
             ring_events: 16_384,
             ring_bytes: 32 * 1024 * 1024,
         }
     }
 }
-
-/// How long a reply waits for its own change to become visible here.
-const VISIBLE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A handle on the followed log.
 pub struct Log<F> {
@@ -82,6 +82,7 @@ struct Shared<F> {
     store: StoreId,
     epoch: u32,
     position: Arc<Position>,
+    visible_within: Duration,
     ring: Mutex<Ring>,
     applied: watch::Sender<u64>,
     wake: Notify,
@@ -114,12 +115,12 @@ impl<F: Feed> Log<F> {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if that takes longer than ten seconds.
+    /// [`Error::Unavailable`] if that takes longer than the settings allow.
     pub async fn wait_for(&self, revision: u64) -> Result<(), Error> {
         let mut applied = self.shared.applied.subscribe();
         self.wake();
         let visible = applied.wait_for(|applied| *applied >= revision);
-        match tokio::time::timeout(VISIBLE_WITHIN, visible).await {
+        match tokio::time::timeout(self.shared.visible_within, visible).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Error::Unavailable(
                 "the change is made, but this replica can't see it yet; repeating it is safe",

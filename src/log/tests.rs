@@ -1,4 +1,5 @@
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::testing::MemoryFeed;
 use super::{Follower, Log, Settings, start};
@@ -21,7 +22,12 @@ struct Following {
 async fn follow(events: u64) -> (Following, Follower<MemoryFeed>) {
     let feed = MemoryFeed::default();
     feed.append(events);
-    let settings = Settings { ring_events: 8, ..Settings::default() };
+    let settings = Settings {
+        poll_interval: Duration::from_millis(1),
+        visible_within: Duration::from_millis(100),
+        ring_events: 8,
+        ..Settings::default()
+    };
     let position = Arc::new(Position::default());
     let removed = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&removed);
@@ -36,7 +42,7 @@ async fn follow(events: u64) -> (Following, Follower<MemoryFeed>) {
     (Following { feed, log, position, removed }, follower)
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_change_is_in_the_index_before_its_revision_is_applied() {
     let (following, follower) = follow(3).await;
     assert_eq!(following.log.applied(), 3);
@@ -47,14 +53,14 @@ async fn a_change_is_in_the_index_before_its_revision_is_applied() {
     assert_eq!(following.position.applied(), 5);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn waiting_for_a_revision_that_does_not_come_ends() {
     let (following, follower) = follow(0).await;
     tokio::spawn(follower.run());
     assert!(matches!(following.log.wait_for(1).await, Err(Error::Unavailable(_))));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_poll_that_fails_is_repeated() {
     let (following, follower) = follow(0).await;
     following.feed.set_broken(true);
@@ -65,7 +71,7 @@ async fn a_poll_that_fails_is_repeated() {
     following.log.wait_for(1).await.expect("visible");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_gap_in_the_log_is_never_passed() {
     let (following, follower) = follow(2).await;
     following.feed.append(3);
@@ -75,7 +81,7 @@ async fn a_gap_in_the_log_is_never_passed() {
     assert_eq!(following.log.applied(), 2);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_subscription_replays_then_follows_each_event_once_and_in_order() {
     let (following, follower) = follow(200).await;
     let mut subscription = following.log.subscribe(0);
@@ -92,7 +98,7 @@ async fn a_subscription_replays_then_follows_each_event_once_and_in_order() {
     assert!(subscription.has_caught_up());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn live_subscriptions_share_what_is_in_memory() {
     let (following, follower) = follow(0).await;
     let mut subscriptions: Vec<_> = (0..200).map(|_| following.log.subscribe(0)).collect();
@@ -108,7 +114,7 @@ async fn live_subscriptions_share_what_is_in_memory() {
     assert!(following.feed.reads() <= before + 1, "no watcher reads the store by itself");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_live_subscription_that_falls_behind_is_told_where_to_resume() {
     let (following, follower) = follow(0).await;
     let mut subscription = following.log.subscribe(0);
