@@ -16,3 +16,4 @@ mod harness;
 
 mod contract;
 mod harness_itself;
+mod house;
