@@ -86,6 +86,8 @@ struct Server {
     health: Health,
     verifiers: Verifiers,
     tasks: Tasks,
+    /// How long connections may take to end.
+    drain: Duration,
     /// Set while requests are welcome.
     serving: Arc<AtomicBool>,
     /// Ends connections and watches.
@@ -175,7 +177,8 @@ impl Server {
         health.serving().await;
         serving.store(true, Ordering::Release);
         banner::print(settings, grpc, http, &credential)?;
-        Ok(Self { store, health, verifiers, tasks, serving, stop, stop_pages })
+        let drain = settings.transport.drain;
+        Ok(Self { store, health, verifiers, tasks, drain, serving, stop, stop_pages })
     }
 
     /// Not ready → no new connections, GOAWAY on the others, watches end → they drain → the rest.
@@ -184,7 +187,7 @@ impl Server {
         self.health.not_serving().await;
         self.stop.cancel();
         let drained = self.verifiers.all_ended();
-        if tokio::time::timeout(transport::DRAIN + LAST_MOMENTS, drained).await.is_err() {
+        if tokio::time::timeout(self.drain + LAST_MOMENTS, drained).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
         drop(self.tasks);

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::{Service, ServiceExt as _};
 
-use super::preface::Counted;
-use super::{DRAIN, PREFACE_LIMIT};
+use super::Settings;
+use super::preface::{Counted, Heard};
 use crate::domain::permission::PeerAddr;
 
 /// A peer that is silent for so long is asked whether it lives.
@@ -59,11 +59,12 @@ where
 }
 
 /// Serves one socket until its peer leaves, breaks the rules, or the word to stop is said and its
-/// streams have ended or [`DRAIN`] is over.
+/// streams have ended or the drain is over.
 pub(super) async fn serve<S: Serves>(
     socket: TcpStream,
     peer: SocketAddr,
     service: S,
+    settings: Settings,
     shutdown: CancellationToken,
 ) {
     let (socket, heard) = Counted::new(socket);
@@ -84,7 +85,7 @@ pub(super) async fn serve<S: Serves>(
 
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = silent(&heard) => {
+        () = silent(&heard, settings.opening_limit) => {
             tracing::debug!(%peer, "closed a connection that did not open the conversation");
             return;
         }
@@ -94,7 +95,7 @@ pub(super) async fn serve<S: Serves>(
                 return;
             }
             connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(DRAIN, connection).await {
+            match tokio::time::timeout(settings.drain, connection).await {
                 Ok(ended) => ended,
                 Err(_) => {
                     tracing::info!(%peer, "closed a connection that did not end in time");
@@ -109,8 +110,8 @@ pub(super) async fn serve<S: Serves>(
 }
 
 /// Ends when the peer's time to open the conversation is over and it has not; else never.
-async fn silent(heard: &super::preface::Heard) {
-    tokio::time::sleep(PREFACE_LIMIT).await;
+async fn silent(heard: &Heard, limit: Duration) {
+    tokio::time::sleep(limit).await;
     if heard.the_opening() {
         std::future::pending::<()>().await;
     }

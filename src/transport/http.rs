@@ -14,11 +14,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::PREFACE_LIMIT;
 use super::accept::accept;
 
 /// The most connections at once: probes and people, not traffic.
 const MAX_CONNECTIONS: usize = 256;
+/// How long a request may take to arrive.
+const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 /// A page that is not finished by then will not be.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -68,7 +69,7 @@ pub async fn serve(listener: TcpListener, pages: Pages, shutdown: CancellationTo
 async fn connection(socket: TcpStream, routes: Router, shutdown: CancellationToken) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PREFACE_LIMIT)
+        .header_read_timeout(HEADERS_WITHIN)
         .serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes));
     tokio::pin!(connection);
     tokio::select! {

@@ -26,25 +26,31 @@ pub use http::{Pages, Readiness, serve as serve_pages};
 pub use signals::Signals;
 pub use threads::{Verifiers, serve};
 
-/// How long connections may take to finish after the word to stop. With what comes after, the server
-/// is gone within ten seconds.
-pub const DRAIN: Duration = Duration::from_secs(8);
-
-/// How long a new connection may take to say what it speaks.
-const PREFACE_LIMIT: Duration = Duration::from_secs(10);
-
-/// What the operators may choose.
+/// Limits of the gRPC listener.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Threads that serve gRPC, each with a runtime of its own.
     pub verify_threads: usize,
     /// The most gRPC connections at once; a socket above it is closed at once.
     pub max_connections: usize,
+    /// How long a new connection may take to open the conversation. 10 s
+    pub opening_limit: Duration,
+    /// How long connections may take to finish after the word to stop. 8 s, so that with what comes
+    /// after, the server is gone within ten.
+    pub drain: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { verify_threads: cores, max_connections: 10_000 }
+        Self {
+            verify_threads: cores,
+            max_connections: 10_000,
+            opening_limit: Duration::from_secs(10),
+            drain: Duration::from_secs(8),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

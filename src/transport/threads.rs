@@ -41,7 +41,7 @@ pub fn serve<S: Serves>(
     let (mut queues, mut ended) = (Vec::new(), Vec::new());
     for number in 0..settings.verify_threads.max(1) {
         let (queue, arrivals) = mpsc::channel(WAITING);
-        ended.push(start(number, arrivals, make(), shutdown.clone())?);
+        ended.push(start(number, arrivals, make(), settings.clone(), shutdown.clone())?);
         queues.push(queue);
     }
     let places = Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)));
@@ -79,6 +79,7 @@ fn start<S: Serves>(
     number: usize,
     mut arrivals: mpsc::Receiver<Arrival>,
     service: S,
+    settings: Settings,
     shutdown: CancellationToken,
 ) -> io::Result<oneshot::Receiver<()>> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
@@ -91,7 +92,13 @@ fn start<S: Serves>(
             // Ends when the acceptor is gone, and with it the sender.
             while let Some((socket, peer, place)) = arrivals.recv().await {
                 let Ok(socket) = TcpStream::from_std(socket) else { continue };
-                let served = connection::serve(socket, peer, service.clone(), shutdown.clone());
+                let served = connection::serve(
+                    socket,
+                    peer,
+                    service.clone(),
+                    settings.clone(),
+                    shutdown.clone(),
+                );
                 connections.spawn(async move {
                     served.await;
                     drop(place);
