@@ -17,3 +17,4 @@ mod harness;
 mod contract;
 mod harness_itself;
 mod house;
+mod store;

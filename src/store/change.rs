@@ -72,6 +72,7 @@ pub struct Remembered {
 
 /// What is to be done.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and the large one is the usual one")]
 pub enum Decision<T> {
     /// Nothing: it is so already, or was done before.
     Unchanged(T),

@@ -48,7 +48,7 @@ fn key_comparison(comparison: &Comparison, now: Timestamp) -> Expr {
         "expire_time" => is(key::Column::ExpireTime),
         "environment" => environment(*op, value),
         "state" => state(*op, value, now),
-        "scopes" => holds_text(value, |scope| with_scope(scope)),
+        "scopes" => holds_text(value, with_scope),
         "labels" => match path {
             Some(name) => label_value(*op, name, value),
             None => holds_text(value, |name| with_label(name, None)),

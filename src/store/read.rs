@@ -20,6 +20,7 @@ use crate::domain::{Error, Timestamp};
 
 /// What a verifying replica is to know of a key.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of a list are of the large one")]
 pub enum KeyState {
     /// Its seal fits.
     Sealed(VerifiableKey),

@@ -3,6 +3,11 @@
 //! Times are microseconds since the Unix epoch. A revision fits 63 bits: a log of a million changes a second would
 //! take 292,000 years to need more.
 
+#![expect(
+    unreachable_pub,
+    reason = "SeaORM's derives want public types; this module is private to the store"
+)]
+
 pub mod audit_event;
 pub mod data_key;
 pub mod key;

@@ -6,7 +6,7 @@ use sea_orm::entity::prelude::*;
 #[sea_orm(table_name = "store")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: i16,
+    pub id: i32,
     pub store_id: Vec<u8>,
     pub epoch: i32,
     pub min_reader: i32,

@@ -1,0 +1,105 @@
+//! P8: a change whose future is dropped at any point is done or not done, and nothing stays open.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use sea_orm::ConnectionTrait;
+
+use super::bench::*;
+use crate::harness::eventually;
+use crate::on_both_databases;
+
+/// A future that is over after so many polls, whether or not it is done.
+struct CutAfter<'f, F> {
+    inner: Pin<&'f mut F>,
+    polls_left: usize,
+}
+
+impl<F: Future> Future for CutAfter<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.polls_left == 0 {
+            return Poll::Ready(None);
+        }
+        self.polls_left -= 1;
+        self.inner.as_mut().poll(context).map(Some)
+    }
+}
+
+async fn cut_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    CutAfter { inner: pin!(future), polls_left: polls }.await
+}
+
+on_both_databases! {
+    async fn a_dropped_change_leaves_no_transaction_open(db: Database) {
+        let bench = Bench::new(db).await;
+        let (mut done_early, mut complete) = (0, 0);
+        for polls in 0.. {
+            let id = format!("k{polls}");
+            let outcome = cut_after(polls, create(&bench.store, &id)).await;
+            // Every write after it works, and what was acknowledged is there.
+            let next = format!("next-{polls}");
+            let acknowledged = tokio::time::timeout(Duration::from_secs(10), create(&bench.store, &next)).await;
+            acknowledged.expect("no lock is left behind").expect("creates");
+            let again = bench.open_again().await;
+            assert!(again.get_key(&next).await.expect("reads").is_some(), "an acknowledged write is lost");
+            again.close().await;
+            match outcome {
+                None if bench.key(&id).await.is_some() => done_early += 1,
+                None => {}
+                Some(created) => {
+                    created.expect("creates");
+                    complete += 1;
+                    if complete == 3 {
+                        break;
+                    }
+                }
+            }
+            assert!(polls < 10_000, "it never gets done");
+        }
+        let _ = done_early;
+        no_transaction_is_open(&bench).await;
+        bench.assert_log_is_right().await;
+    }
+
+    async fn many_dropped_changes_at_once_leave_nothing_half_done(db: Database) {
+        let bench = Bench::new(db).await;
+        let mut running = tokio::task::JoinSet::new();
+        for number in 0..200 {
+            let store = bench.store.clone();
+            running.spawn(async move {
+                let wait = Duration::from_micros(number * 97 % 7_000);
+                let id = format!("k{number}");
+                (tokio::time::timeout(wait, create(&store, &id)).await.ok(), id)
+            });
+        }
+        while let Some(ended) = running.join_next().await {
+            let (outcome, id) = ended.expect("no panic");
+            if let Some(Ok(_)) = outcome {
+                assert!(bench.key(&id).await.is_some(), "an acknowledged write is lost");
+            }
+        }
+        create(&bench.store, "last").await.expect("the next change works");
+        no_transaction_is_open(&bench).await;
+        bench.assert_log_is_right().await;
+    }
+}
+
+async fn no_transaction_is_open(bench: &Bench) {
+    if bench.is_sqlite() {
+        // An open write transaction would hold the lock.
+        let raw = bench.raw().await;
+        raw.execute_unprepared("BEGIN IMMEDIATE; ROLLBACK").await.expect("nobody holds the lock");
+        return;
+    }
+    let raw = bench.raw().await;
+    let open = "SELECT state || ': ' || query FROM pg_stat_activity \
+                WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'";
+    eventually("no transaction is open", Duration::from_secs(10), async || {
+        texts(&raw, open).await.is_empty()
+    })
+    .await;
+}

@@ -1,0 +1,13 @@
+//! The store, on both databases: each test runs on SQLite and on PostgreSQL and expects the same.
+
+mod bench;
+mod changes;
+mod check_log;
+mod dropped;
+mod faults;
+mod filters;
+mod opening;
+mod pages;
+mod replies;
+mod seals;
+mod writers;
