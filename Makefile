@@ -3,13 +3,14 @@
 BUF := .tools/bin/buf
 BASELINE := tests/baseline/countersign.binpb
 
-.PHONY: help build run test check fmt fmt-check clippy deny proto-baseline clean
+.PHONY: capacity help build run test check fmt fmt-check clippy deny proto-baseline clean
 
 help:
 	@echo 'make build           the release binary'
 	@echo 'make run             build and serve on SQLite under ./countersign-data'
 	@echo 'make test [ARGS=…]   everything, or what matches; installs what it needs'
 	@echo 'make check           formatting, clippy, cargo-deny'
+	@echo 'make capacity        memory and start-up time of 1,000,000 keys (KEYS=… for another number)'
 	@echo 'make fmt             format the sources'
 	@echo 'make proto-baseline  accept the present proto files as what must stay compatible'
 	@echo 'make clean           remove what was built and installed here (not ./countersign-data)'
@@ -36,6 +37,10 @@ clippy:
 
 deny:
 	python3 tests/tooling/deny.py
+
+KEYS ?= 1000000
+capacity:
+	cargo bench --locked --bench capacity -- --keys $(KEYS)
 
 proto-baseline:
 	python3 tests/run.py --tools-only
