@@ -45,7 +45,7 @@ pub enum Database {
 macro_rules! on_both_databases {
     ($($(#[$attribute:meta])* async fn $name:ident($db:ident: Database) $body:block)+) => {$(
         mod $name {
-            #[allow(unused_imports)]
+            #[allow(unused_imports, reason = "a story may need nothing from around it")]
             use super::*;
 
             $(#[$attribute])*
