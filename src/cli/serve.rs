@@ -20,7 +20,7 @@ use crate::domain::random::OsRandom;
 use crate::domain::time::{Clock, SystemClock};
 use crate::middleware::{self, Middleware};
 use crate::rpc::services::{Health, routes};
-use crate::rpc::{self, KeyAdminService, KeyVerifierService};
+use crate::rpc::{KeyAdminService, KeyVerifierService};
 use crate::store::Store;
 use crate::tasks::{Tasks, forget_replies};
 use crate::transport::{self, Pages, Readiness, Signals, Verifiers};
@@ -154,7 +154,7 @@ impl Server {
             settings.brands.clone(),
         );
         let admin_service = KeyAdminService::new(
-            rpc::Settings::default(),
+            settings.rpc,
             control,
             Arc::clone(&verifier),
             Handle::current(),

@@ -82,6 +82,15 @@ pub struct Layer {
     #[arg(long, env = "COUNTERSIGN_MAX_CONNECTIONS", hide_env_values = true, value_name = "N")]
     pub max_connections: Option<usize>,
 
+    /// The most watchers of the audit log at once; one more is turned away [default: 1000]
+    #[arg(long, env = "COUNTERSIGN_MAX_WATCHERS", hide_env_values = true, value_name = "N")]
+    pub max_watchers: Option<usize>,
+
+    /// The newest events that are kept in memory for watchers; one that falls behind them is told to
+    /// resume later [default: 16384]
+    #[arg(long, env = "COUNTERSIGN_WATCH_RING_EVENTS", hide_env_values = true, value_name = "N")]
+    pub watch_ring_events: Option<usize>,
+
     /// What is logged, e.g. info or countersign=debug,warn [default: info]
     #[arg(long, env = "COUNTERSIGN_LOG", hide_env_values = true, value_name = "FILTER")]
     pub log: Option<String>,
@@ -143,6 +152,8 @@ impl Layer {
             verify_auth: self.verify_auth.or(under.verify_auth),
             verify_threads: self.verify_threads.or(under.verify_threads),
             max_connections: self.max_connections.or(under.max_connections),
+            max_watchers: self.max_watchers.or(under.max_watchers),
+            watch_ring_events: self.watch_ring_events.or(under.watch_ring_events),
             log: self.log.or(under.log),
             log_format: self.log_format.or(under.log_format),
         }

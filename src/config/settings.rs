@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Layer, LogFormat, SettingsError, VerifyAuth, file, private_file};
 use crate::domain::credential::Brands;
 use crate::store::DatabaseUrl;
-use crate::{log, store, telemetry, transport};
+use crate::{log, rpc, store, telemetry, transport};
 
 /// The flags of the commands that work on a store: all settings, and the file that says more of them.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -47,6 +47,8 @@ pub struct Settings {
     pub store: store::Settings,
     /// The follower.
     pub log: log::Settings,
+    /// The services.
+    pub rpc: rpc::Settings,
     /// Sockets and verifying threads.
     pub transport: transport::Settings,
     /// What is logged, and how.
@@ -83,6 +85,14 @@ impl Settings {
         if let Some(connections) = layer.max_connections {
             transport.max_connections = at_least_one("max-connections", connections)?;
         }
+        let mut rpc = rpc::Settings::default();
+        if let Some(watchers) = layer.max_watchers {
+            rpc.max_watchers = at_least_one("max-watchers", watchers)?;
+        }
+        let mut log = log::Settings::default();
+        if let Some(events) = layer.watch_ring_events {
+            log.ring_events = at_least_one("watch-ring-events", events)?;
+        }
         let telemetry = telemetry::Settings::new(
             layer.log.as_deref().unwrap_or("info"),
             layer.log_format.unwrap_or(LogFormat::Text) == LogFormat::Json,
@@ -96,7 +106,8 @@ impl Settings {
             brands,
             verify_requires_credential,
             store,
-            log: log::Settings::default(),
+            log,
+            rpc,
             transport,
             telemetry,
         })
@@ -141,6 +152,8 @@ impl Settings {
             ("verify-auth", verify_auth.to_owned()),
             ("verify-threads", self.transport.verify_threads.to_string()),
             ("max-connections", self.transport.max_connections.to_string()),
+            ("max-watchers", self.rpc.max_watchers.to_string()),
+            ("watch-ring-events", self.log.ring_events.to_string()),
             ("log", self.telemetry.filter().to_owned()),
             ("log-format", if self.telemetry.is_json() { "json" } else { "text" }.to_owned()),
         ]
