@@ -3,10 +3,10 @@
 //! The pools are sqlx's own, made here and handed to SeaORM, so that no `ConnectOptions` of SeaORM exists: it would
 //! write the URL with its password into a span at TRACE.
 //!
-//! A connection is only handed out in a known state. A future that is dropped inside `BEGIN` can leave a connection
-//! within a transaction that nobody knows of (sqlx 0.9.0); whatever ran on it afterwards would be lost. And after a
-//! failover a connection can still lead to the old primary, which now only reads. So `before_acquire` ends what is
-//! open, and closes a connection that cannot write.
+//! A connection lies in its pool, and is handed out, in a known state only. A future that is dropped inside `BEGIN`
+//! can leave a connection within a transaction that nobody knows of (sqlx 0.9.0); whatever ran on it afterwards would
+//! be lost. And after a failover a connection can still lead to the old primary, which now only reads. So what is open
+//! is ended when a connection comes back, and looked for once more when it goes out; one that can't write is closed.
 
 use std::time::Duration;
 
@@ -119,6 +119,7 @@ fn sqlite_pool(options: SqliteConnectOptions, size: u32, patience: Duration) -> 
         .max_lifetime(None)
         .idle_timeout(None)
         .test_before_acquire(false)
+        .after_release(|connection, _| Box::pin(settle_sqlite(connection)))
         .before_acquire(|connection, _| Box::pin(settle_sqlite(connection)));
     SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.connect_lazy_with(options))
 }
@@ -137,6 +138,7 @@ fn postgres_pool(options: PgConnectOptions, size: u32, patience: Duration) -> Da
                 }
             })
         })
+        .after_release(|connection, _| Box::pin(settle_postgres(connection)))
         .before_acquire(|connection, _| Box::pin(settle_postgres(connection)));
     SqlxPostgresConnector::from_sqlx_postgres_pool(pool.connect_lazy_with(options))
 }
