@@ -1,5 +1,11 @@
 //! Compiles `proto/` with protox, so that no protoc is needed on the machine.
 
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a build script speaks to cargo, through its output and environment"
+)]
+
 use std::error::Error;
 use std::path::PathBuf;
 

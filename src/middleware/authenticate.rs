@@ -20,7 +20,7 @@ use crate::verify::{Refusal, Verifier};
 
 /// Puts the caller's [`Principal`] into the request's extensions, or refuses the request.
 #[derive(Clone)]
-pub struct AuthenticateLayer {
+pub(super) struct AuthenticateLayer {
     verifier: Arc<Verifier>,
     require_verify_credential: bool,
 }

@@ -45,7 +45,7 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 
 /// Answers DEADLINE_EXCEEDED when the time has come.
 #[derive(Debug, Clone, Copy)]
-pub struct DeadlineLayer;
+pub(super) struct DeadlineLayer;
 
 impl<S> Layer<S> for DeadlineLayer {
     type Service = Deadline<S>;

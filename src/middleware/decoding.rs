@@ -31,7 +31,7 @@ fn in_our_words(status: &Status) -> Option<Error> {
 
 /// Replaces tonic's refusals of messages to our services.
 #[derive(Debug, Clone, Copy)]
-pub struct DecodingLayer;
+pub(super) struct DecodingLayer;
 
 impl<S> Layer<S> for DecodingLayer {
     type Service = Decoding<S>;

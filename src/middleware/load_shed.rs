@@ -23,7 +23,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Sheds what is over the limit.
 #[derive(Clone)]
-pub struct LoadShedLayer {
+pub(super) struct LoadShedLayer {
     in_flight: Arc<Semaphore>,
 }
 

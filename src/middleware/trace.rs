@@ -26,7 +26,7 @@ pub(super) struct TraceId(pub(super) opentelemetry::TraceId);
 
 /// Opens the span, and closes it with status and duration when the response has been sent.
 #[derive(Debug, Clone, Copy)]
-pub struct TraceLayer;
+pub(super) struct TraceLayer;
 
 impl<S> Layer<S> for TraceLayer {
     type Service = Trace<S>;

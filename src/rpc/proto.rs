@@ -6,6 +6,7 @@
     clippy::pedantic,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::allow_attributes_without_reason,
     reason = "generated code keeps its generator's habits"
 )]
 

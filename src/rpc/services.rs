@@ -63,7 +63,9 @@ pub fn routes(
     let reflection = || {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // The details of errors, so that grpcurl shows them as text instead of bytes.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET);
         names.iter().fold(builder, |builder, name| builder.with_service_name(*name))
     };
     let unreadable = |error: tonic_reflection::server::Error| Error::Internal(error.to_string());
@@ -82,4 +84,30 @@ pub fn routes(
     // What grpcurl up to 1.8 speaks.
     routes.add_service(reflection().build_v1alpha().map_err(unreadable)?);
     Ok(routes.routes().prepare())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::permission::VERBS;
+
+    #[tokio::test]
+    async fn reflection_reads_all_descriptors() {
+        assert!(routes(None, None, &Health::starting().await).is_ok());
+    }
+
+    #[test]
+    fn the_table_of_verbs_is_the_contracts() {
+        let pool = prost_reflect::DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("descriptors");
+        let methods = pool.services().flat_map(|service| {
+            let methods = service.methods().map(|method| method.name().to_owned());
+            let service = service.full_name().to_owned();
+            methods.map(move |method| format!("{service}/{method}")).collect::<Vec<_>>()
+        });
+        let mut contract: Vec<String> = methods.collect();
+        let mut table: Vec<String> = VERBS.iter().map(|(_, name, _)| (*name).to_owned()).collect();
+        contract.sort_unstable();
+        table.sort_unstable();
+        assert_eq!(contract, table);
+    }
 }

@@ -111,3 +111,45 @@ impl Stream for WatcherStream {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio_stream::StreamExt as _;
+    use tonic::Code;
+
+    /// A stream with one message waiting, whose task ends as `task` does.
+    async fn ending(
+        task: impl Future<Output = Result<(), Error>> + Send + 'static,
+    ) -> WatcherStream {
+        let (sender, messages) = mpsc::channel(QUEUE);
+        sender.send(WatchAuditEventsResponse::default()).await.expect("there is room");
+        let task = tokio::spawn(async move {
+            let _sender = sender;
+            task.await
+        });
+        WatcherStream { messages, end: Some(task) }
+    }
+
+    async fn read_to_the_end(mut stream: WatcherStream) -> Option<Code> {
+        assert!(stream.next().await.expect("the waiting message").is_ok());
+        let end = stream.next().await.map(|end| end.expect_err("the reason").code());
+        assert!(stream.next().await.is_none(), "nothing follows the end");
+        end
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_read_before_the_reason_for_the_end() {
+        let slow = Error::SlowWatcher { cursor: "opaque".to_owned() };
+        let stream = ending(async { Err(slow) }).await;
+        assert_eq!(read_to_the_end(stream).await, Some(Code::ResourceExhausted));
+        let stream = ending(async { Ok(()) }).await;
+        assert_eq!(read_to_the_end(stream).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_watcher_that_dies_is_our_fault_and_ends_the_stream() {
+        let stream = ending(async { panic!("planted") }).await;
+        assert_eq!(read_to_the_end(stream).await, Some(Code::Internal));
+    }
+}
