@@ -69,9 +69,7 @@ impl Watcher {
                 message = watch.next() => message?,
             };
             // The right may end while the stream lasts; nothing is sent after that.
-            if !verifier.still_holds(&principal, Permission::AuditRead) {
-                return Err(Error::Unauthenticated("the key lost its right"));
-            }
+            verifier.recheck(&principal, Permission::AuditRead)?;
             cursor_of(&message).clone_into(&mut sent_up_to);
             slot.send(message.into());
         }

@@ -169,12 +169,18 @@ impl Verifier {
         principal.map_err(Refusal::Denied)
     }
 
-    /// Whether a principal's key still is what it takes: not revoked, disabled, expired, moved or
-    /// stripped of the permission since.
-    pub fn still_holds(&self, principal: &Principal, permission: Permission) -> bool {
+    /// Checks again, for a call that lasts longer than a key may, whether the principal's key still is
+    /// what it takes: not revoked, disabled, expired, or stripped of the permission since.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unauthenticated`] if it is not, [`Error::Unavailable`] if this replica can't know.
+    pub fn recheck(&self, principal: &Principal, permission: Permission) -> Result<(), Error> {
         let key = self.index.get(principal.key_id().as_str());
         let now = self.position.now(self.clock.as_ref());
-        principal.still_holds(permission, key.as_deref(), now) && self.fresh().is_ok()
+        let holds = principal.still_holds(permission, key.as_deref(), now);
+        self.fresh()?;
+        if holds { Ok(()) } else { Err(Error::Unauthenticated("the key lost its right")) }
     }
 
     fn decide(&self, query: &Query<'_>) -> Decision {
