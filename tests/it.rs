@@ -17,4 +17,5 @@ mod harness;
 mod contract;
 mod harness_itself;
 mod house;
+mod journey;
 mod store;
