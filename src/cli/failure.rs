@@ -72,7 +72,7 @@ fn in_one_line(text: &str) -> String {
     let message = message.split("\n\nFor more information").next().unwrap_or(message);
     let message = message.strip_prefix("error: ").unwrap_or(message);
     let lines: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    format!("{} (see --help)", lines.join("; "))
+    format!("{} (see --help)", lines.join("; ").replace(":; ", ": "))
 }
 
 /// One line of code and message, and one for each bad field.

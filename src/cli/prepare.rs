@@ -17,6 +17,9 @@ pub(super) fn data_dir(settings: &Settings) -> Result<(), Failure> {
         return Ok(());
     }
     let dir = &settings.data_dir;
+    if dir.exists() && !dir.is_dir() {
+        return Err(Failure::Said(format!("the data folder {} is a file", dir.display())));
+    }
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
         Failure::Said(format!("can't make the data folder {}: {}", dir.display(), in_words(&error)))
     })
@@ -29,7 +32,6 @@ pub(super) async fn open_store(settings: &Settings) -> Result<Store, Failure> {
     let is_new = settings.makes_root_key() && !file.exists();
     if is_new {
         root_key::create(&file)?;
-        tracing::info!(file = %file.display(), "made a root key; keep a copy of it apart from the database's");
     }
     let keyring = read_root_keys(&file)?;
     let opened = async {
@@ -39,7 +41,12 @@ pub(super) async fn open_store(settings: &Settings) -> Result<Store, Failure> {
         Store::open(&settings.store, keyring, Arc::new(OsRandom)).await
     };
     match opened.await {
-        Ok(store) => Ok(store),
+        Ok(store) => {
+            if is_new {
+                tracing::info!(file = %file.display(), "made a root key; keep a copy of it, apart from the database's");
+            }
+            Ok(store)
+        }
         Err(OpenError::WrongRootKey { .. } | OpenError::NoRootKey { .. }) if is_new => {
             Err(forget_new(&file))
         }

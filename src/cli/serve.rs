@@ -18,7 +18,7 @@ use crate::control::Control;
 use crate::domain::position::Position;
 use crate::domain::random::OsRandom;
 use crate::domain::time::{Clock, SystemClock};
-use crate::middleware::{self, Middleware};
+use crate::middleware::Middleware;
 use crate::rpc::services::{Health, routes};
 use crate::rpc::{KeyAdminService, KeyVerifierService};
 use crate::store::Store;
@@ -164,11 +164,7 @@ impl Server {
         let health = Health::starting().await;
         let routes = routes(Some(admin_service), Some(verifier_service), &health);
         let routes = routes.map_err(Failure::said)?;
-        let passed_first = middleware::Settings {
-            require_verify_credential: settings.verify_requires_credential,
-            ..middleware::Settings::default()
-        };
-        let middleware = Middleware::new(passed_first, verifier);
+        let middleware = Middleware::new(settings.middleware, verifier);
 
         let verifiers = transport::serve(listener, &settings.transport, &stop, || {
             middleware.guard(routes.clone())

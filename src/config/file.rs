@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use super::{Layer, SettingsError};
+use super::{Layer, SettingsError, in_words};
 
 /// The settings that the file says. Errors name the line and its key, and never quote a value: it may
 /// be a password.
 pub(super) fn read(path: &Path) -> Result<Layer, SettingsError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| SettingsError(format!("settings file {}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        SettingsError(format!("settings file {}: {}", path.display(), in_words(&error)))
+    })?;
     parse(&text).map_err(|what| SettingsError(format!("settings file {}: {what}", path.display())))
 }
 

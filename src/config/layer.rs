@@ -14,11 +14,11 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Layer {
     /// Where gRPC listens; port 0 takes a free one [default: 127.0.0.1:50051]
-    #[arg(long, env = "COUNTERSIGN_LISTEN", hide_env_values = true, value_name = "ADDRESS")]
+    #[arg(long, env = "COUNTERSIGN_LISTEN", hide_env_values = true, value_name = "ADDRESS", value_parser = address)]
     pub listen: Option<SocketAddr>,
 
     /// Where the pages for probes listen; port 0 takes a free one [default: 127.0.0.1:8080]
-    #[arg(long, env = "COUNTERSIGN_HTTP_LISTEN", hide_env_values = true, value_name = "ADDRESS")]
+    #[arg(long, env = "COUNTERSIGN_HTTP_LISTEN", hide_env_values = true, value_name = "ADDRESS", value_parser = address)]
     pub http_listen: Option<SocketAddr>,
 
     /// The folder of the SQLite database, its root key and the first admin's credential
@@ -39,7 +39,7 @@ pub struct Layer {
     )]
     pub database_url_file: Option<PathBuf>,
 
-    /// The most connections to the database; SQLite writes through one of them [default: 10]
+    /// The most connections that read the database; writing has its own [default: 10]
     #[arg(
         long,
         env = "COUNTERSIGN_DATABASE_MAX_CONNECTIONS",
@@ -126,6 +126,11 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// `clap` says what was wrong with a text; this says what would be right.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be an IP address and a port, e.g. 127.0.0.1:50051".to_owned())
 }
 
 impl Layer {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Layer, LogFormat, SettingsError, VerifyAuth, file, private_file};
 use crate::domain::credential::Brands;
 use crate::store::DatabaseUrl;
-use crate::{log, rpc, store, telemetry, transport};
+use crate::{log, middleware, rpc, store, telemetry, transport};
 
 /// The flags of the commands that work on a store: all settings, and the file that says more of them.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -41,8 +41,8 @@ pub struct Settings {
     root_key_file: Option<PathBuf>,
     /// The brands of our own key ids and secrets.
     pub brands: Brands,
-    /// Whether callers of `KeyVerifier` need a credential.
-    pub verify_requires_credential: bool,
+    /// What every request passes, and whether callers of `KeyVerifier` need a credential.
+    pub middleware: middleware::Settings,
     /// The database.
     pub store: store::Settings,
     /// The follower.
@@ -69,7 +69,7 @@ impl Settings {
         let url = database_url(layer.database_url, layer.database_url_file.as_deref(), &data_dir)?;
         let brands = layer.brands.map_or_else(|| Ok(Brands::default()), Brands::new);
         let brands = brands.map_err(|error| SettingsError(error.to_string()))?;
-        let verify_requires_credential = match layer.verify_auth.unwrap_or(VerifyAuth::Auto) {
+        let require_verify_credential = match layer.verify_auth.unwrap_or(VerifyAuth::Auto) {
             VerifyAuth::Auto => !listen.ip().is_loopback(),
             VerifyAuth::Required => true,
             VerifyAuth::Off => false,
@@ -104,7 +104,10 @@ impl Settings {
             data_dir,
             root_key_file: layer.root_key_file,
             brands,
-            verify_requires_credential,
+            middleware: middleware::Settings {
+                require_verify_credential,
+                ..middleware::Settings::default()
+            },
             store,
             log,
             rpc,
@@ -138,7 +141,8 @@ impl Settings {
 
     /// Name and value of every setting in effect, in the order of `--help`; no secrets.
     pub fn describe(&self) -> Vec<(&'static str, String)> {
-        let verify_auth = if self.verify_requires_credential { "required" } else { "off" };
+        let verify_auth =
+            if self.middleware.require_verify_credential { "required" } else { "off" };
         let brands: Vec<&str> = self.brands.iter().collect();
         let root_key_file = self.root_key_file().map(|file| file.display().to_string());
         vec![

@@ -18,12 +18,15 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 /// bodies out (h2 0.4.20, a whole session searched for its secrets), but nothing promises that the next
 /// one will. sqlx at DEBUG logs statements, and SeaORM at DEBUG their parameters: digests and sealed
 /// replies.
-const CAPPED: [(&str, Level); 6] = [
+const CAPPED: [(&str, Level); 9] = [
     ("h2", Level::DEBUG),
     ("hyper", Level::DEBUG),
     ("hyper_util", Level::DEBUG),
     ("rustls", Level::DEBUG),
     ("sqlx", Level::INFO),
+    ("sqlx_core", Level::INFO),
+    ("sqlx_postgres", Level::INFO),
+    ("sqlx_sqlite", Level::INFO),
     ("sea_orm", Level::INFO),
 ];
 

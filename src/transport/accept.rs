@@ -25,7 +25,7 @@ pub enum BindError {
         address: SocketAddr,
     },
     /// The system does not let us.
-    #[error("can't listen on {name} {address}: {error}")]
+    #[error("can't listen on {address}: {error}; choose another address with --{name}")]
     Other {
         /// The setting.
         name: &'static str,
@@ -58,6 +58,7 @@ pub(super) async fn accept(
     shutdown: CancellationToken,
     mut hand_on: impl FnMut(TcpStream, SocketAddr),
 ) {
+    let mut failing = false;
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -68,11 +69,16 @@ pub(super) async fn accept(
                 // Answers are small and complete: waiting to fill a segment only delays them. A socket
                 // that refuses is dead already, which its reader will notice.
                 let _ = socket.set_nodelay(true);
+                failing = false;
                 hand_on(socket, peer);
             }
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "can't accept connections for a moment");
+                // Once for each time that it begins, not ten times a second.
+                if !failing {
+                    tracing::warn!(%error, "can't accept connections for now");
+                }
+                failing = true;
                 tokio::select! {
                     () = shutdown.cancelled() => return,
                     () = tokio::time::sleep(OUT_OF_FILES) => {}

@@ -34,7 +34,7 @@ fn text(
     http: SocketAddr,
     credential: &Whereabouts,
 ) -> String {
-    let verify = if settings.verify_requires_credential {
+    let verify = if settings.middleware.require_verify_credential {
         "callers need a credential with countersign.verify:call"
     } else {
         "open to every caller that reaches it"
