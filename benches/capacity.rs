@@ -47,7 +47,12 @@ fn main() {
 
     let per_key = (full.resident_kib - empty.resident_kib) as f64 * 1024.0 / keys as f64;
     println!("{:>12} {:>12} {:>14} {:>12}", "keys", "ready in", "resident", "per key");
-    println!("{:>12} {:>11.2}s {:>10} MiB", 0, empty.ready.as_secs_f64(), empty.resident_kib / 1024);
+    println!(
+        "{:>12} {:>11.2}s {:>10} MiB",
+        0,
+        empty.ready.as_secs_f64(),
+        empty.resident_kib / 1024
+    );
     println!(
         "{keys:>12} {:>11.2}s {:>10} MiB {per_key:>10.0} B",
         full.ready.as_secs_f64(),
@@ -137,7 +142,14 @@ struct Server {
 impl Server {
     fn start(dir: &Path) -> Self {
         let mut process = Command::new(PathBuf::from(env!("CARGO_BIN_EXE_countersign")))
-            .args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data-dir"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--http-listen",
+                "127.0.0.1:0",
+                "--data-dir",
+            ])
             .arg(dir)
             .env("COUNTERSIGN_LOG", "warn")
             .stdout(Stdio::piped())

@@ -9,6 +9,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    missing_docs,
+    unreachable_pub,
     reason = "a test lives on the real clock, environment and disk, and fails by panicking"
 )]
 

@@ -25,7 +25,7 @@ pub(super) struct Note {
 
 impl Note {
     /// A change without a comment.
-    pub fn of(kind: EventType) -> Self {
+    pub(super) fn of(kind: EventType) -> Self {
         Self {
             kind,
             comment: String::new(),
@@ -36,7 +36,7 @@ impl Note {
     }
 
     /// The event of this change.
-    pub fn event(
+    pub(super) fn event(
         &self,
         principal: &Principal,
         before: Option<&Key>,

@@ -29,7 +29,7 @@ pub(super) struct Reply {
 
 impl Reply {
     /// The reply of a change that is being made now.
-    pub fn fresh(key: Key) -> Self {
+    pub(super) fn fresh(key: Key) -> Self {
         Self { key, secret: None }
     }
 }
@@ -46,7 +46,7 @@ struct KeptSecret(String);
 
 impl Request {
     /// A request of this principal for this verb. `contents` is everything that it asks for.
-    pub fn new(
+    pub(super) fn new(
         principal: &Principal,
         verb: Verb,
         request_id: &str,
@@ -66,12 +66,12 @@ impl Request {
     }
 
     /// Where its reply is kept.
-    pub fn slot(&self) -> Option<&ReplySlot> {
+    pub(super) fn slot(&self) -> Option<&ReplySlot> {
         self.slot.as_ref()
     }
 
     /// The reply that was given before, if there was one.
-    pub fn answered(
+    pub(super) fn answered(
         &self,
         state: &Before,
         data_key: &DataKey,
@@ -94,7 +94,7 @@ impl Request {
     }
 
     /// The reply, sealed to be kept; `None` if the caller gave no `request_id`.
-    pub fn seal(
+    pub(super) fn seal(
         &self,
         key: &Key,
         secret: &Secret,

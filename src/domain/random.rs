@@ -24,6 +24,7 @@ pub fn draw<const N: usize>(random: &dyn Random) -> Result<[u8; N], Error> {
 pub struct OsRandom;
 
 impl Random for OsRandom {
+    #[expect(clippy::disallowed_methods, reason = "this is the source that everybody else takes")]
     fn fill(&self, bytes: &mut [u8]) -> Result<(), Error> {
         getrandom::fill(bytes).map_err(|_| Error::Unavailable("the system has no random bytes"))
     }

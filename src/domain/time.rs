@@ -136,6 +136,7 @@ impl SystemClock {
 }
 
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else takes")]
     fn now(&self) -> Timestamp {
         let micros = jiff::Timestamp::now().as_microsecond();
         Timestamp::from_micros(micros).unwrap_or(Timestamp::MAX)

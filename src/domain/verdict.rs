@@ -1,6 +1,7 @@
 //! The verdict on a credential: proof first, then every check in its order.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
@@ -69,7 +70,7 @@ pub struct SecretSlot {
 #[derive(Debug, Clone)]
 pub enum IndexChange {
     /// This is what the key is now.
-    Put(VerifiableKey),
+    Put(Arc<VerifiableKey>),
     /// There is no such key, or none that may be served.
     Remove(KeyId),
 }

@@ -24,7 +24,7 @@ const POLL_PAGE: u32 = 1_000;
 const PROGRESS_EVERY: usize = 250_000;
 
 /// Where index changes go. Called by the follower alone, in order.
-pub type Apply = Box<dyn Fn(IndexChange) + Send + Sync>;
+type Apply = Box<dyn Fn(IndexChange) + Send + Sync>;
 
 /// The loop that follows the log. One for each process.
 pub struct Follower<F> {
@@ -153,7 +153,7 @@ impl<F: Feed> Follower<F> {
 /// What a key's state means for the index. A row whose seal does not fit is never served.
 fn index_change(state: KeyState) -> Option<IndexChange> {
     match state {
-        KeyState::Sealed(key) => Some(IndexChange::Put(key)),
+        KeyState::Sealed(key) => Some(IndexChange::Put(Arc::new(key))),
         KeyState::Absent(key_id) => KeyId::from_stored(key_id).ok().map(IndexChange::Remove),
         KeyState::Broken { key_id, fault } => {
             tracing::error!(key_id, %fault, "ALARM: a key's row was changed from outside; it is not served");

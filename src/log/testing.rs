@@ -41,24 +41,24 @@ struct State {
 
 impl MemoryFeed {
     /// Appends this many events.
-    pub fn append(&self, count: u64) {
+    pub(super) fn append(&self, count: u64) {
         let mut state = self.0.lock().expect("no panic");
         let first = state.events.len() as u64 + 1;
         state.events.extend((first..first + count).map(event));
     }
 
     /// Makes every read fail, or none.
-    pub fn set_broken(&self, broken: bool) {
+    pub(super) fn set_broken(&self, broken: bool) {
         self.0.lock().expect("no panic").broken = broken;
     }
 
     /// Takes an event out, which no real log ever does.
-    pub fn lose(&self, revision: u64) {
+    pub(super) fn lose(&self, revision: u64) {
         self.0.lock().expect("no panic").events.retain(|logged| logged.event.revision != revision);
     }
 
     /// How often events were read.
-    pub fn reads(&self) -> u64 {
+    pub(super) fn reads(&self) -> u64 {
         self.0.lock().expect("no panic").reads
     }
 }

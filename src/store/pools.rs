@@ -131,11 +131,9 @@ fn postgres_pool(options: PgConnectOptions, size: u32, patience: Duration) -> Da
         .test_before_acquire(false)
         .after_connect(|connection, _| {
             Box::pin(async move {
-                if settle_postgres(connection).await? {
-                    Ok(())
-                } else {
-                    Err(sqlx::Error::PoolClosed)
-                }
+                let settled = settle_postgres(connection).await?;
+                let read_only = || sqlx::Error::Configuration("the database is read-only".into());
+                settled.then_some(()).ok_or_else(read_only)
             })
         })
         .after_release(|connection, _| Box::pin(settle_postgres(connection)))

@@ -53,7 +53,7 @@ impl Index {
                     .get(key.key_id.as_str())
                     .is_some_and(|at_hand| at_hand.revision > key.revision);
                 if !newer {
-                    keys.insert(key.key_id.as_str().into(), Arc::new(key));
+                    keys.insert(key.key_id.as_str().into(), key);
                 }
             }
         }
