@@ -368,6 +368,18 @@ mod tests {
         assert!(key.open_reply(b"other", &sealed).is_err());
     }
 
+    // What is secret can't be compared with `==` (which takes longer the more of it is right), printed,
+    // or written somewhere by a derive. A type that could would not compile here.
+    static_assertions::assert_not_impl_any!(RootKey: PartialEq, Clone, std::fmt::Display, serde::Serialize);
+    static_assertions::assert_not_impl_any!(DataKey: PartialEq, Clone, std::fmt::Display, serde::Serialize);
+    static_assertions::assert_not_impl_any!(Digest: PartialEq, std::fmt::Display, serde::Serialize);
+    static_assertions::assert_not_impl_any!(
+        crate::domain::credential::Secret: PartialEq, Clone, std::fmt::Display, serde::Serialize
+    );
+    static_assertions::assert_not_impl_any!(
+        crate::domain::credential::PresentedSecret<'static>: PartialEq, std::fmt::Display, serde::Serialize
+    );
+
     #[test]
     fn debug_shows_no_key() {
         let (root, data) = (RootKey::new(1, [77; 32]), DataKey::new([77; 32]));

@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn is_bounded_by_bytes_too() {
-        let mut ring = Ring::new(0, 1_000, 3 * weight(&event(1)));
+        let mut ring = Ring::new(0, 1_000, 3 * weight(&event(100)));
         ring.extend((1..=100).map(event).collect());
         assert_eq!(revisions(&ring, 97, 9), Some(vec![98, 99, 100]));
         assert_eq!(revisions(&ring, 96, 9), None);

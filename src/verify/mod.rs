@@ -237,3 +237,6 @@ impl Verifier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+use super::*;
+use crate::domain::audit::EventType;
+use crate::domain::credential::from_pair;
+use crate::domain::draft::KeyDraft;
+use crate::domain::ids::{Environment, KeyId};
+use crate::domain::key::{Key, NewSecret};
+use crate::domain::permission::{Permission, admission};
+use crate::domain::time::ManualClock;
+use crate::domain::verdict::IndexChange;
+
+const SECRET: &str = "a-secret-of-a-key-that-came-from-elsewhere";
+
+struct House {
+    verifier: Verifier,
+    index: Arc<Index>,
+    position: Arc<Position>,
+    clock: Arc<ManualClock>,
+    data_key: Arc<DataKey>,
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000).expect("in range")
+}
+
+fn house() -> House {
+    let (index, position) = (Arc::new(Index::default()), Arc::new(Position::default()));
+    let (clock, data_key) = (Arc::new(ManualClock::at(at(0))), Arc::new(DataKey::new([3; 32])));
+    let basis = Basis { store: StoreId([1; 16]), epoch: 1, max_staleness: Duration::from_secs(30) };
+    let verifier = Verifier::new(
+        Arc::clone(&index),
+        Arc::clone(&data_key),
+        Arc::clone(&position),
+        Arc::<ManualClock>::clone(&clock),
+        Brands::default(),
+        basis,
+    );
+    House { verifier, index, position, clock, data_key }
+}
+
+impl House {
+    /// Puts a key of that account in, with those scopes.
+    fn put(&self, key_id: &str, account: &str, scopes: &[&str], revision: u64) -> Key {
+        let draft = KeyDraft {
+            account_id: account.to_owned(),
+            application_id: "web".to_owned(),
+            environment: Some(Environment::Live),
+            display_name: format!("{:?}", EventType::KeyCreated),
+            scopes: scopes.iter().map(ToString::to_string).collect(),
+            ..KeyDraft::default()
+        };
+        let digest = self.data_key.digest(key_id, SECRET);
+        let secret = NewSecret { digest, hint: String::new() };
+        let id = KeyId::from_stored(key_id.to_owned()).expect("valid");
+        let mut key = Key::create(draft.check(at(0)).expect("valid"), id, secret, "test", at(0));
+        key.revision = revision;
+        self.index.apply(IndexChange::Put(Arc::new(key.verifiable())));
+        key
+    }
+
+    fn presented<'a>(&self, key_id: &'a str, secret: &'a str) -> Presented<'a> {
+        from_pair(key_id, secret, self.verifier.brands())
+    }
+
+    fn ask(&self, key_id: &str, secret: &str, caller: Option<&Principal>) -> Answer {
+        let presented = self.presented(key_id, secret);
+        let query = Query { presented, question: admission(None), caller, explain: false };
+        self.verifier.verify(&query).expect("fresh")
+    }
+
+    fn principal(&self, key_id: &str) -> Principal {
+        let presented = self.presented(key_id, SECRET);
+        self.verifier.authenticate(&presented, None, Origin::default()).expect("admitted")
+    }
+}
+
+#[test]
+fn an_unknown_id_and_a_wrong_secret_get_the_same_answer() {
+    let house = house();
+    house.put("a-key", "acme", &["a:read"], 1);
+    let (unknown, wrong) = (house.ask("no-key", SECRET, None), house.ask("a-key", "wrong", None));
+    assert_eq!(unknown.denial, Some(DenialReason::InvalidCredential));
+    assert_eq!(format!("{unknown:?}"), format!("{wrong:?}"));
+    assert!(wrong.proven.is_none());
+}
+
+#[test]
+fn a_caller_of_one_account_learns_nothing_of_anothers_keys() {
+    let house = house();
+    house.put("a-service", "acme", &["countersign.verify:call"], 1);
+    house.put("own-key", "acme", &[], 2);
+    house.put("foreign-key", "other", &[], 3);
+    let caller = house.principal("a-service");
+    assert_eq!(house.ask("own-key", SECRET, Some(&caller)).denial, None);
+    let foreign = house.ask("foreign-key", SECRET, Some(&caller));
+    let unknown = house.ask("no-key", SECRET, Some(&caller));
+    assert_eq!(format!("{foreign:?}"), format!("{unknown:?}"));
+}
+
+#[test]
+fn a_replica_that_lost_touch_for_too_long_answers_nothing() {
+    let house = house();
+    house.put("a-key", "acme", &[], 1);
+    house.clock.set(at(30));
+    assert_eq!(house.ask("a-key", SECRET, None).staleness, Duration::from_secs(30));
+    house.clock.set(at(31));
+    let presented = house.presented("a-key", SECRET);
+    let query = Query { presented, question: admission(None), caller: None, explain: false };
+    assert!(matches!(house.verifier.verify(&query), Err(Error::Unavailable(_))));
+    house.position.confirm(Duration::from_secs(31));
+    assert_eq!(house.ask("a-key", SECRET, None).denial, None);
+}
+
+#[test]
+fn a_record_never_goes_back_and_a_removed_one_is_gone() {
+    let house = house();
+    let mut key = house.put("a-key", "acme", &[], 5);
+    key.revision = 4;
+    key.disable().expect("disables");
+    house.index.apply(IndexChange::Put(Arc::new(key.verifiable())));
+    assert_eq!(house.ask("a-key", SECRET, None).denial, None);
+    house.index.apply(IndexChange::Remove(key.key_id));
+    assert_eq!(house.ask("a-key", SECRET, None).denial, Some(DenialReason::InvalidCredential));
+    assert!(house.index.is_empty());
+}
+
+#[test]
+fn a_long_call_is_rechecked_against_the_key_as_it_is_now() {
+    let house = house();
+    let mut key = house.put("a-key", "acme", &["countersign.audit:read"], 1);
+    let principal = house.principal("a-key");
+    let recheck = || house.verifier.recheck(&principal, Permission::AuditRead);
+    assert_eq!(recheck(), Ok(()));
+    assert!(house.verifier.recheck(&principal, Permission::KeysRead).is_err());
+    house.put("a-key", "acme", &[], 2);
+    assert!(matches!(recheck(), Err(Error::Unauthenticated(_))));
+    house.put("a-key", "acme", &["countersign.audit:read"], 3);
+    assert_eq!(recheck(), Ok(()));
+    key.revision = 4;
+    key.expire_secret(1, at(0)).expect("expires");
+    house.index.apply(IndexChange::Put(Arc::new(key.verifiable())));
+    assert!(matches!(recheck(), Err(Error::Unauthenticated(_))));
+    house.put("a-key", "acme", &["countersign.audit:read"], 5);
+    house.clock.set(at(31));
+    assert!(matches!(recheck(), Err(Error::Unavailable(_))));
+}
