@@ -70,7 +70,7 @@ async fn snapshot(pools: &Pools) -> Result<DatabaseTransaction, Fault> {
         },
     };
     let begun = pools.reader.begin_with_options(options).await;
-    begun.map_err(|error| pools.explain(&pools.reader, error))
+    begun.map_err(|error| pools.explain(error))
 }
 
 struct Check<'c> {

@@ -8,6 +8,8 @@
 //! be lost. And after a failover a connection can still lead to the old primary, which now only reads. So what is open
 //! is ended when a connection comes back, and looked for once more when it goes out; one that can't write is closed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sea_orm::sqlx::{
@@ -39,7 +41,12 @@ pub(super) struct Pools {
     pub(super) backend: DbBackend,
     /// How long to wait for the writer's lock, and for a free connection.
     pub(super) patience: Duration,
+    reachable: Reachable,
 }
+
+/// Whether the connection that was looked at last was good. A database that can't be reached shows in this before
+/// all connections are gone, since each is looked at when it comes back and when it goes out.
+type Reachable = Arc<AtomicBool>;
 
 impl Pools {
     /// Pools that connect when they are first used.
@@ -55,29 +62,28 @@ impl Pools {
                     reader: sqlite_pool(read_only, readers, patience),
                     backend: DbBackend::Sqlite,
                     patience,
+                    reachable: Arc::new(AtomicBool::new(true)),
                 }
             }
             Place::Postgres(options) => {
                 let options = postgres_options(options);
+                let reachable = Reachable::default();
                 Self {
-                    writer: postgres_pool(options.clone(), POSTGRES_WRITERS, patience),
-                    reader: postgres_pool(options, readers, patience),
+                    writer: postgres_pool(options.clone(), POSTGRES_WRITERS, patience, &reachable),
+                    reader: postgres_pool(options, readers, patience, &reachable),
                     backend: DbBackend::Postgres,
                     patience,
+                    reachable,
                 }
             }
         }
     }
 
-    /// An error of a pool, told apart by what the pool knows: no connection because all are busy, or because none can
-    /// be made.
-    pub(super) fn explain(&self, pool: &DatabaseConnection, error: DbErr) -> Fault {
-        if !matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)) {
-            return error.into();
-        }
-        let unreachable =
-            self.backend == DbBackend::Postgres && pool.get_postgres_connection_pool().size() == 0;
-        if unreachable {
+    /// An error of a pool. That no connection was free in time means that all are busy, or that none can be made;
+    /// what last became of one tells which.
+    pub(super) fn explain(&self, error: DbErr) -> Fault {
+        let timed_out = matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
+        if timed_out && !self.reachable.load(Ordering::Acquire) {
             Error::Unavailable("the database can't be reached").into()
         } else {
             error.into()
@@ -124,20 +130,34 @@ fn sqlite_pool(options: SqliteConnectOptions, size: u32, patience: Duration) -> 
     SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.connect_lazy_with(options))
 }
 
-fn postgres_pool(options: PgConnectOptions, size: u32, patience: Duration) -> DatabaseConnection {
+fn postgres_pool(
+    options: PgConnectOptions,
+    size: u32,
+    patience: Duration,
+    reachable: &Reachable,
+) -> DatabaseConnection {
+    let (at_first, at_release, at_acquire) =
+        (reachable.clone(), reachable.clone(), reachable.clone());
     let pool = PoolOptions::<Postgres>::new()
         .max_connections(size)
         .acquire_timeout(patience)
         .test_before_acquire(false)
-        .after_connect(|connection, _| {
+        .after_connect(move |connection, _| {
+            let reachable = at_first.clone();
             Box::pin(async move {
-                let settled = settle_postgres(connection).await?;
+                let settled = settle_postgres(connection, &reachable).await?;
                 let read_only = || sqlx::Error::Configuration("the database is read-only".into());
                 settled.then_some(()).ok_or_else(read_only)
             })
         })
-        .after_release(|connection, _| Box::pin(settle_postgres(connection)))
-        .before_acquire(|connection, _| Box::pin(settle_postgres(connection)));
+        .after_release(move |connection, _| {
+            let reachable = at_release.clone();
+            Box::pin(async move { settle_postgres(connection, &reachable).await })
+        })
+        .before_acquire(move |connection, _| {
+            let reachable = at_acquire.clone();
+            Box::pin(async move { settle_postgres(connection, &reachable).await })
+        });
     SqlxPostgresConnector::from_sqlx_postgres_pool(pool.connect_lazy_with(options))
 }
 
@@ -149,7 +169,16 @@ async fn settle_sqlite(connection: &mut SqliteConnection) -> Result<bool, sqlx::
 
 /// Ends what is open, and says whether the connection leads to a server that takes writes. `BEGIN` first, so that the
 /// usual case, in which nothing is open, puts no warning into the server's log.
-async fn settle_postgres(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+async fn settle_postgres(
+    connection: &mut PgConnection,
+    reachable: &Reachable,
+) -> Result<bool, sqlx::Error> {
+    let settled = try_settle_postgres(connection).await;
+    reachable.store(matches!(settled, Ok(true)), Ordering::Release);
+    settled
+}
+
+async fn try_settle_postgres(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     const SETTLE: &str = "BEGIN; ROLLBACK; SHOW transaction_read_only";
     let row = sqlx::raw_sql(AssertSqlSafe(SETTLE)).fetch_one(&mut *connection).await?;
     let read_only: String = row.try_get(0)?;

@@ -95,7 +95,7 @@ impl Store {
 
     fn read_error(&self, fault: impl Into<Fault>) -> Error {
         match fault.into() {
-            Fault::Database(error) => self.inner.pools.explain(self.reader(), error).into(),
+            Fault::Database(error) => self.inner.pools.explain(error).into(),
             fault => fault.into(),
         }
     }

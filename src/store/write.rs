@@ -58,7 +58,7 @@ impl WriteTransaction {
                 Kind::NoConnection | Kind::Conflict if pools.backend == DbBackend::Sqlite => {
                     Fault::LockTimeout
                 }
-                _ => pools.explain(&pools.writer, error),
+                _ => pools.explain(error),
             }
         })?;
         let transaction = Self { inner, hook };
