@@ -141,8 +141,7 @@ async fn names_of_all(bench: &Bench, operation: Operation) -> BTreeSet<&'static 
     let id = format!("{operation:?}-succeeds");
     operation.prepare(bench, &id).await;
     operation.run(&store, &id).await.expect("nothing is in the way");
-    let names = names.lock().unwrap().clone();
-    names
+    names.lock().unwrap().clone()
 }
 
 on_both_databases! {
