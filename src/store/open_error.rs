@@ -3,7 +3,7 @@
 use sea_orm::DbErr;
 use sea_orm::sqlx;
 
-use super::error::{Fault, Kind, detail, driver_error, kind_of_driver_error};
+use super::error::{Fault, Kind, detail, driver_error, kind, kind_of_driver_error};
 use super::migrations::READS_UP_TO;
 use super::url::DatabaseUrl;
 use crate::domain::Error;
@@ -142,6 +142,7 @@ impl OpenError {
     pub(super) fn of_database(url: &DatabaseUrl, error: &DbErr) -> Self {
         match driver_error(error) {
             Some(error) => Self::of_driver(url, error),
+            None if kind(error) == Kind::NoConnection => Self::NotNow(url.clone()),
             None => Self::other(url, detail(error)),
         }
     }

@@ -58,8 +58,10 @@ async fn probe_sqlite(url: &DatabaseUrl, path: &Path, patience: Duration) -> Res
 
 async fn try_sqlite(path: &Path, patience: Duration) -> Result<(), sqlx::Error> {
     let mut connection = sqlite_options(path, patience).connect().await?;
-    // SQLite opens a file that it may not write to for reading, without a word.
-    let writable = connection.execute("BEGIN IMMEDIATE; ROLLBACK").await;
+    // SQLite opens a file that it may not write to for reading, without a word, and then takes BEGIN IMMEDIATE for
+    // BEGIN. Only a write tells.
+    const WRITE: &str = "BEGIN IMMEDIATE; CREATE TABLE countersign_probe (n); ROLLBACK";
+    let writable = connection.execute(WRITE).await;
     // Whatever closing says, the answer is known.
     let _ = connection.close().await;
     writable.map(|_| ())

@@ -15,6 +15,7 @@ use countersign::store::{
     Before, Changed, DatabaseUrl, Decision, EventDraft, ReplySlot, Settings, Store, Target, migrate,
 };
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
+use tokio::sync::OnceCell;
 
 use crate::harness::{Database, canary, postgres, run};
 
@@ -22,6 +23,7 @@ pub struct Bench {
     pub store: Store,
     pub settings: Settings,
     root_key: String,
+    around: OnceCell<DatabaseConnection>,
 }
 
 /// Where a fresh database of that kind would be; on PostgreSQL it is there, but empty.
@@ -56,7 +58,7 @@ impl Bench {
         migrate(&settings).await.expect("an empty database can be migrated");
         let root_key = new_root_key(1);
         let store = open(&settings, &root_key).await;
-        Self { store, settings, root_key }
+        Self { store, settings, root_key, around: OnceCell::new() }
     }
 
     /// The same database, opened once more: another process, as far as the database can tell.
@@ -69,30 +71,38 @@ impl Bench {
     }
 
     /// A connection around the store, for changes that it would never make.
+    async fn around(&self) -> &DatabaseConnection {
+        self.around.get_or_init(|| self.raw()).await
+    }
+
+    /// A connection around the store of the test's own, for sessions that hold something.
     pub async fn raw(&self) -> DatabaseConnection {
         raw(&self.settings).await
     }
 
     pub async fn sql(&self, sql: &str) {
-        let connection = self.raw().await;
-        connection.execute_unprepared(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-        connection.close().await.expect("closes");
+        let done = self.around().await.execute_unprepared(sql).await;
+        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
     /// Everything in the database, as text, to see whether anything changed.
     pub async fn dump(&self) -> String {
-        let connection = self.raw().await;
+        let connection = self.around().await;
         let mut text = String::new();
         for table in TABLES {
             text.push_str(table);
             text.push('\n');
-            for row in rows(&connection, table).await {
+            for row in rows(connection, table).await {
                 text.push_str(&row);
                 text.push('\n');
             }
         }
-        connection.close().await.expect("closes");
         text
+    }
+
+    /// The first column of what a query finds.
+    pub async fn texts(&self, select: &str) -> Vec<String> {
+        texts(self.around().await, select).await
     }
 
     pub async fn key(&self, id: &str) -> Option<Key> {
@@ -154,7 +164,7 @@ async fn rows(connection: &DatabaseConnection, table: &str) -> Vec<String> {
     texts(connection, &select).await
 }
 
-pub async fn texts(connection: &DatabaseConnection, select: &str) -> Vec<String> {
+async fn texts(connection: &DatabaseConnection, select: &str) -> Vec<String> {
     let statement = Statement::from_string(connection.get_database_backend(), select);
     let rows = connection.query_all_raw(statement).await;
     let rows = rows.unwrap_or_else(|error| panic!("{select}: {error}"));

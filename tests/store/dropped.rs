@@ -5,8 +5,6 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use sea_orm::ConnectionTrait;
-
 use super::bench::*;
 use crate::harness::eventually;
 use crate::on_both_databases;
@@ -87,15 +85,12 @@ on_both_databases! {
 async fn no_transaction_is_open(bench: &Bench) {
     if bench.is_sqlite() {
         // An open write transaction would hold the lock.
-        let raw = bench.raw().await;
-        raw.execute_unprepared("BEGIN IMMEDIATE; ROLLBACK").await.expect("nobody holds the lock");
-        return;
+        return bench.sql("BEGIN IMMEDIATE; ROLLBACK").await;
     }
-    let raw = bench.raw().await;
     let open = "SELECT state || ': ' || query FROM pg_stat_activity \
                 WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'";
     eventually("no transaction is open", Duration::from_secs(10), async || {
-        texts(&raw, open).await.is_empty()
+        bench.texts(open).await.is_empty()
     })
     .await;
 }

@@ -15,7 +15,7 @@ const END_ALL_SESSIONS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_ac
 
 async fn impatient(database: Database) -> (Bench, Store) {
     let mut bench = Bench::new(database).await;
-    bench.settings.lock_timeout = Duration::from_millis(300);
+    bench.settings.lock_timeout = Duration::from_secs(2);
     let store = bench.open_again().await;
     (bench, store)
 }

@@ -56,7 +56,7 @@ on_both_databases! {
 
     async fn a_lock_that_is_held_for_long_is_overload(db: Database) {
         let mut bench = Bench::new(db).await;
-        bench.settings.lock_timeout = Duration::from_millis(200);
+        bench.settings.lock_timeout = Duration::from_secs(1);
         let store = bench.open_again().await;
         let raw = bench.raw().await;
         let (take, give) = if bench.is_sqlite() {
