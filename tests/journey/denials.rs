@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::person::Person;
 use super::{a_call_of_billing, billing};
-use crate::harness::{Credential, Database, Server, eventually};
+use crate::harness::{Credential, Server, eventually};
 use crate::on_both_databases;
 
 const SOON: Duration = Duration::from_secs(30);

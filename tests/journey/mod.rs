@@ -4,14 +4,14 @@
 
 mod denials;
 mod lists;
-mod person;
+pub(crate) mod person;
 mod restart;
 mod start;
 mod watching;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Database, Server};
+use crate::harness::Server;
 use crate::on_both_databases;
 use person::{Person, secret_of};
 

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use crate::harness::{Credential, Output, Program, Running, Server, canary, run, tools};
 
 /// Whoever sits at a terminal: where the server is, and the credential in two variables.
-pub(super) struct Person {
+pub(crate) struct Person {
     address: String,
     credential: Option<Credential>,
 }
 
 /// A stream that grpcurl prints while the person does other things.
-pub(super) struct Watching {
+pub(crate) struct Watching {
     running: Running,
 }
 
@@ -31,40 +31,40 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Person {
     /// Somebody with the first admin's credential.
-    pub(super) fn admin_of(server: &Server) -> Self {
+    pub(crate) fn admin_of(server: &Server) -> Self {
         Self { address: server.address().to_owned(), credential: Some(server.admin()) }
     }
 
     /// Somebody without a credential.
-    pub(super) fn anonymous(server: &Server) -> Self {
+    pub(crate) fn anonymous(server: &Server) -> Self {
         Self { address: server.address().to_owned(), credential: None }
     }
 
     /// `grpcurl … <address> <words>`: `list`, `describe …`.
-    pub(super) fn asks(&self, words: &[&str]) -> String {
+    pub(crate) fn asks(&self, words: &[&str]) -> String {
         tools::grpcurl().args(["-plaintext", &self.address]).args(words).run().succeeded().stdout
     }
 
     /// Makes a call that succeeds; fields without a value are left out of the reply.
     #[track_caller]
-    pub(super) fn call(&self, method: &str, request: &Value) -> Value {
+    pub(crate) fn call(&self, method: &str, request: &Value) -> Value {
         self.sends(method, request).succeeded().json()
     }
 
     /// Makes a call that fails, and gives what grpcurl says on standard error.
     #[track_caller]
-    pub(super) fn is_refused(&self, method: &str, request: &Value) -> String {
+    pub(crate) fn is_refused(&self, method: &str, request: &Value) -> String {
         self.sends(method, request).failed().stderr
     }
 
     /// Creates a key and keeps its secret, which is shown this once.
-    pub(super) fn creates(&self, key: &Value) -> Credential {
+    pub(crate) fn creates(&self, key: &Value) -> Credential {
         secret_of(&self.call("KeyAdmin/CreateKey", &json!({ "key": key })))
     }
 
     /// Verifies a credential against what else the request says; its answer without what differs from
     /// moment to moment.
-    pub(super) fn verifies(&self, credential: &Credential, request: &Value) -> Value {
+    pub(crate) fn verifies(&self, credential: &Credential, request: &Value) -> Value {
         let mut request = request.clone();
         request["credential"] = json!({"keyId": credential.key_id, "secret": credential.secret});
         let mut reply = self.call("KeyVerifier/Verify", &request);
@@ -75,7 +75,7 @@ impl Person {
     }
 
     /// The reason for which a credential is denied, without its prefix.
-    pub(super) fn is_denied(&self, credential: &Credential, request: &Value) -> String {
+    pub(crate) fn is_denied(&self, credential: &Credential, request: &Value) -> String {
         let reply = self.verifies(credential, request);
         assert!(reply.get("allowed").is_none(), "allowed: {request}");
         let reason = reply["denialReason"].as_str().expect("a denial has a reason");
@@ -84,14 +84,14 @@ impl Person {
 
     /// Demands that a credential is allowed, and gives the answer.
     #[track_caller]
-    pub(super) fn is_allowed(&self, credential: &Credential, request: &Value) -> Value {
+    pub(crate) fn is_allowed(&self, credential: &Credential, request: &Value) -> Value {
         let reply = self.verifies(credential, request);
         assert_eq!(reply["allowed"], true, "denied: {reply}");
         reply
     }
 
     /// All pages of a list, as the pages of `page_size` that they came in.
-    pub(super) fn pages(&self, method: &str, items: &str, request: &Value) -> Vec<Vec<Value>> {
+    pub(crate) fn pages(&self, method: &str, items: &str, request: &Value) -> Vec<Vec<Value>> {
         let mut request = request.clone();
         let mut pages = Vec::new();
         loop {
@@ -105,12 +105,12 @@ impl Person {
     }
 
     /// Every event of the log.
-    pub(super) fn reads_the_log(&self) -> Vec<Value> {
+    pub(crate) fn reads_the_log(&self) -> Vec<Value> {
         self.pages("KeyAdmin/ListAuditEvents", "events", &json!({"pageSize": 7})).concat()
     }
 
     /// Watches the log in a second terminal.
-    pub(super) fn watches(&self, request: &Value) -> Watching {
+    pub(crate) fn watches(&self, request: &Value) -> Watching {
         let (_, log) = run::log_file(&run::unique_name());
         let program = self.grpcurl().arg("-d").arg(request.to_string());
         Watching { running: self.aimed(program, "KeyAdmin/WatchAuditEvents").start(log) }
@@ -139,7 +139,7 @@ impl Person {
 }
 
 /// The credential in a reply of CreateKey or RotateKey, noted as a canary.
-pub(super) fn secret_of(reply: &Value) -> Credential {
+pub(crate) fn secret_of(reply: &Value) -> Credential {
     let text =
         |value: &Value| value.as_str().expect("the reply holds key id and secret").to_owned();
     let credential =
@@ -149,12 +149,12 @@ pub(super) fn secret_of(reply: &Value) -> Credential {
 }
 
 impl Watching {
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.running.pid()
     }
 
     /// The next event, passing over heartbeats.
-    pub(super) fn next_event(&self) -> Value {
+    pub(crate) fn next_event(&self) -> Value {
         loop {
             if let Some(event) = self.next_message().get("event") {
                 return event.clone();
@@ -163,7 +163,7 @@ impl Watching {
     }
 
     /// Waits for the heartbeat that says: the replay is over, from here on it is live.
-    pub(super) fn is_live(&self) {
+    pub(crate) fn is_live(&self) {
         while self.next_message().get("heartbeat").is_none() {}
     }
 
@@ -181,7 +181,7 @@ impl Watching {
 }
 
 /// `sh -c` with grpcurl on PATH and nothing of ours in the environment.
-pub(super) fn shell(dir: &Path, line: &str) -> Program {
+pub(crate) fn shell(dir: &Path, line: &str) -> Program {
     let path = std::env::var("PATH").unwrap_or_default();
     let path = format!("{}/bin:{path}", run::tools_dir().display());
     Program::new("/bin/sh")

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::person::{Person, secret_of};
 use super::{a_call_of_billing, billing};
-use crate::harness::{Credential, Database, Server};
+use crate::harness::{Credential, Server};
 use crate::on_both_databases;
 
 /// All that a person can ask of the server.

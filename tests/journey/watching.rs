@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::billing;
 use super::person::Person;
-use crate::harness::{Database, Server};
+use crate::harness::Server;
 use crate::on_both_databases;
 
 /// What happened to whom.

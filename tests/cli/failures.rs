@@ -1,0 +1,96 @@
+//! What goes wrong is said in one line, with exit code 2.
+
+use super::Terminal;
+use crate::harness::{Credential, Database, Server, tools};
+
+#[tokio::test]
+async fn an_unreachable_server_is_named() {
+    let server = Server::start(Database::Sqlite).await;
+    let admin = Terminal::of_admin(&server);
+    for words in [["keys", "list"], ["audit", "list"]] {
+        let [group, list] = words;
+        let said = admin.fails([group, list, "--endpoint", "http://127.0.0.1:1"]);
+        assert!(said.starts_with("UNAVAILABLE: no server answers at http://127.0.0.1:1"), "{said}");
+    }
+    for (endpoint, why) in [
+        ("https://127.0.0.1:1", "https is not supported yet"),
+        ("127.0.0.1:50051", "must be a URL such as http://127.0.0.1:50051"),
+        ("http://", "must be a URL such as http://127.0.0.1:50051"),
+    ] {
+        let said = admin.fails(["keys", "list", "--endpoint", endpoint]);
+        assert!(said.contains(why), "{endpoint:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_credential_that_does_not_serve_is_said_to_be_one() {
+    let server = Server::start(Database::Sqlite).await;
+    let admin = Terminal::of_admin(&server);
+    let customer = admin.creates();
+    let wrong = Credential { secret: customer.secret.clone(), ..server.admin() };
+
+    let none = Terminal::without_credential(&server).fails(["keys", "list"]);
+    assert!(none.starts_with("UNAUTHENTICATED: "), "{none}");
+    let refused = admin.with(wrong).fails(["keys", "list"]);
+    assert!(refused.starts_with("UNAUTHENTICATED: "), "{refused}");
+    let stranger = admin.with(customer.clone()).fails(["keys", "list"]);
+    assert_eq!(
+        stranger,
+        "PERMISSION_DENIED: permission denied: needs the scope countersign.keys:read"
+    );
+    let half = Terminal::without_credential(&server);
+    let half = half.command(["keys", "list"]).env("COUNTERSIGN_KEY_ID", &customer.key_id).run();
+    let half = super::one_line_of_failure(&half);
+    assert!(half.starts_with("the variable COUNTERSIGN_SECRET is not set"), "{half}");
+}
+
+#[tokio::test]
+async fn several_bad_fields_are_each_on_a_line() {
+    let server = Server::start(Database::Sqlite).await;
+    let create = [
+        "keys",
+        "create",
+        "--account",
+        "a b",
+        "--application",
+        "x",
+        "--name",
+        "n",
+        "--scope",
+        "NO",
+    ];
+    let output = Terminal::of_admin(&server).command(create).run();
+    assert_eq!(output.status.code(), Some(2));
+    let lines: Vec<&str> = output.stderr.lines().collect();
+    assert!(lines[0].starts_with("countersign: INVALID_ARGUMENT: "), "{lines:?}");
+    assert!(
+        lines[1].starts_with("  key.account_id: ") && lines[2].starts_with("  key.scopes[0]: ")
+    );
+    assert_eq!(lines.len(), 3, "{lines:?}");
+}
+
+#[test]
+fn wrong_usage_is_one_line() {
+    let said = |words: &[&str]| {
+        super::one_line_of_failure(&tools::countersign().args(words.iter().copied()).run())
+    };
+    assert!(said(&["nosuch"]).contains("'nosuch'"));
+    assert!(said(&["serve", "--lissten", "x"]).contains("'--lissten'"));
+    assert!(said(&["keys", "get"]).contains("<KEY_ID>"));
+    assert!(said(&["keys", "rotate", "id"]).contains("--overlap"));
+    assert!(said(&["keys", "rotate", "id", "--overlap", "soon"]).contains("such as 90s, 24h, 30d"));
+    assert!(said(&["keys", "revoke", "id", "--reason", "bored"]).contains("owner-left"));
+    assert!(said(&["keys", "update", "id"]).contains("nothing to change"));
+    assert!(said(&["keys", "list", "--page-size", "0"]).contains("--page-size"));
+}
+
+#[test]
+fn help_is_no_failure() {
+    let help = tools::countersign().args(["--help"]).run().succeeded();
+    assert!(help.stdout.contains("Exit codes: 0 done"), "{}", help.stdout);
+    for words in [["keys", "--help"], ["serve", "--help"], ["audit", "--help"]] {
+        assert_eq!(tools::countersign().args(words).run().succeeded().stderr, "");
+    }
+    let version = tools::countersign().args(["--version"]).run().succeeded().stdout;
+    assert_eq!(version, format!("countersign {}\n", env!("CARGO_PKG_VERSION")));
+}
