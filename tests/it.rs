@@ -16,8 +16,11 @@
 
 mod harness;
 
+mod cli;
 mod contract;
 mod harness_itself;
 mod house;
 mod journey;
+mod python;
+mod readme;
 mod store;
