@@ -32,6 +32,9 @@ impl Control {
     ) -> Result<Changed, Error> {
         principal.require(Verb::UpdateKey)?;
         let UpdateKey { key_id, etag, patch, force } = request;
+        if key_id.is_empty() {
+            return Err(Error::invalid("key.key_id", "must not be empty"));
+        }
         let patch = patch.check(self.now())?;
         let note = Note { force, ..Note::of(EventType::KeyUpdated) };
         self.change(principal, &key_id, note, |key, _| {
