@@ -54,10 +54,11 @@ impl Control {
 
         let query_events = EventQuery { account, filter, after_revision, limit: size + 1 };
         let mut events = self.store.list_events(&query_events).await?;
-        let next_page_token = cut(&mut events, size).map_or_else(String::new, |last| {
-            let sort_value = i64::try_from(last.event.revision).unwrap_or(i64::MAX);
-            PageToken { sort_value, last_id: String::new() }.encode(data_key, &query)
-        });
+        let next_page_token =
+            cut(&mut events, size, |logged| &logged.event).map_or_else(String::new, |last| {
+                let sort_value = i64::try_from(last.event.revision).unwrap_or(i64::MAX);
+                PageToken { sort_value, last_id: String::new() }.encode(data_key, &query)
+            });
         let events = events.into_iter().map(|logged| self.cursored(Arc::new(logged))).collect();
         Ok(EventPage { events, next_page_token })
     }

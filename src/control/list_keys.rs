@@ -59,7 +59,7 @@ impl Control {
             .store
             .list_keys(&KeyQuery { account, filter, order, after, limit: size + 1, now })
             .await?;
-        let next_page_token = cut(&mut keys, size).map_or_else(String::new, |last| {
+        let next_page_token = cut(&mut keys, size, |key| key).map_or_else(String::new, |last| {
             let (sort_value, last_id) = (sort_value(last, order), last.key_id.to_string());
             PageToken { sort_value, last_id }.encode(data_key, &query)
         });

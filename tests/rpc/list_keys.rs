@@ -137,7 +137,7 @@ async fn a_filter_that_does_not_parse_is_answered_with_the_column() {
     let many = vec!["account_id = a"; 101].join(" AND ");
     for (filter, words) in [
         ("account_id", "column 11: expected an operator"),
-        ("account_id = ", "column 13: expected a value"),
+        ("account_id = ", "column 14: expected a value, found the end"),
         ("account_id = a b", "column 16: expected AND or OR"),
         ("acount_id = a", "column 1: unknown field \"acount_id\""),
         ("account_id > a", "column 12: operator > does not fit"),
@@ -214,6 +214,20 @@ async fn a_page_that_was_begun_goes_on_where_it_was() {
     make(&admin, &["d"]).await;
     let rest = ask(&admin, page("account_id = acme", "", 9, &begun.next_page_token)).await.unwrap();
     assert_eq!(names(&rest.keys), ["c", "d"], "also when the last key of the page is gone");
+}
+
+#[tokio::test]
+async fn a_page_is_no_longer_than_what_clients_read() {
+    let server = Server::start(Database::Sqlite).await;
+    let admin = server.as_admin().await;
+    let labels = (0..64).map(|number| (format!("label-{number}"), "🏷".repeat(256))).collect();
+    let long = Key { labels, description: "🔑".repeat(2_048), ..key("acme", "billing") };
+    for _ in 0..60 {
+        admin.mint(long.clone()).await;
+    }
+    let pages = pages(&admin, "account_id = acme", "", 1_000).await;
+    assert!(pages.len() > 1, "60 of these are more than 4 MiB");
+    assert_eq!(pages.concat().len(), 60);
 }
 
 #[tokio::test]
