@@ -120,13 +120,10 @@ async fn limits_are_reached_and_not_passed() {
     for (field, key, words) in too_much {
         invalid(admin.create(key, "").await, field, words);
     }
-    let segment = format!("{}:{}", "a".repeat(63), "b".repeat(60));
-    let long = (0..300).map(|n| format!("{segment}{n}")).collect();
-    let refusal = invalid(
-        admin.create(Key { scopes: long, ..base.clone() }, "").await,
-        "key.scopes[260]",
-        "32768",
-    );
+    // 256 of these are 32 KiB.
+    let scope = |n: usize| format!("{}:{}:{n:03}", "a".repeat(63), "b".repeat(60));
+    let long = Key { scopes: (0..300).map(scope).collect(), ..base.clone() };
+    let refusal = invalid(admin.create(long, "").await, "key.scopes[256]", "32768 bytes in total");
     assert_eq!(refusal.fields().len(), 1);
 
     let huge = Key { description: "x".repeat(5 * 1024 * 1024), ..base };

@@ -114,7 +114,7 @@ async fn an_overlap_must_be_said_and_make_sense() {
     invalid(with(None).await, "overlap", "must be given, from 0s to 366 days");
     let day = 24 * 60 * 60;
     for (seconds, nanos) in [(-1, 0), (0, -1), (366 * day, 1), (i64::MAX, 0), (0, 1_000_000_000)] {
-        invalid(with(Some(Duration { seconds, nanos })).await, "overlap", "must be");
+        invalid(with(Some(Duration { seconds, nanos })).await, "overlap", "must");
     }
     invalid(admin.rotate("", 0).await, "key_id", "must not be empty");
     invalid(admin.rotate_once(&id, 0, "a b").await, "request_id", "1 to 64 letters");
