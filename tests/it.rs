@@ -18,9 +18,12 @@ mod harness;
 
 mod cli;
 mod contract;
+mod errors;
 mod harness_itself;
 mod house;
 mod journey;
+mod permissions;
 mod python;
 mod readme;
+mod rpc;
 mod store;
