@@ -157,7 +157,7 @@ fn the_limits_are_those_of_the_code() {
         ),
         ("required scopes of a Verify", "100".to_owned()),
         ("requests of a BatchVerify", "1,000".to_owned()),
-        ("rows of a page", "1,000; 50 if not said".to_owned()),
+        ("rows of a page", "1,000, or about 3 MiB; 50 if not said".to_owned()),
         (
             "a filter",
             format!(
