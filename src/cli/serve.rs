@@ -169,7 +169,13 @@ impl Server {
         let verifiers = transport::serve(listener, &settings.transport, &stop, || {
             middleware.guard(routes.clone())
         });
-        let verifiers = verifiers.map_err(Failure::said)?;
+        let verifiers = verifiers.map_err(|error| {
+            Failure::Said(format!(
+                "can't start {} verifying threads: {error}; lower --verify-threads, or raise the \
+                 limits of this process",
+                settings.transport.verify_threads
+            ))
+        })?;
         health.serving().await;
         serving.store(true, Ordering::Release);
         banner::print(settings, grpc, http, &credential)?;

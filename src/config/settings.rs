@@ -1,5 +1,6 @@
 //! All settings of a server, checked and composed of those of its rooms.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,11 @@ use super::{Layer, LogFormat, SettingsError, VerifyAuth, file, private_file};
 use crate::domain::credential::Brands;
 use crate::store::DatabaseUrl;
 use crate::{log, middleware, rpc, store, telemetry, transport};
+
+/// A pool sets places aside for all its connections. PostgreSQL itself gives 100 by default.
+const MAX_DATABASE_CONNECTIONS: u32 = 1_000;
+/// Each has a runtime of its own. Far more than cores only take turns.
+const MAX_VERIFY_THREADS: usize = 1_024;
 
 /// The flags of the commands that work on a store: all settings, and the file that says more of them.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -76,11 +82,12 @@ impl Settings {
         };
         let mut store = store::Settings::new(url);
         if let Some(connections) = layer.database_max_connections {
-            store.max_connections = at_least_one("database-max-connections", connections)?;
+            store.max_connections =
+                one_to(MAX_DATABASE_CONNECTIONS, "database-max-connections", connections)?;
         }
         let mut transport = transport::Settings::default();
         if let Some(threads) = layer.verify_threads {
-            transport.verify_threads = at_least_one("verify-threads", threads)?;
+            transport.verify_threads = one_to(MAX_VERIFY_THREADS, "verify-threads", threads)?;
         }
         if let Some(connections) = layer.max_connections {
             transport.max_connections = at_least_one("max-connections", connections)?;
@@ -181,6 +188,17 @@ fn database_url(
         (None, Some(file)) => parse(private_file::read("database URL file", file)?.trim()),
         (None, None) => Ok(DatabaseUrl::sqlite_file(&data_dir.join("countersign.db"))),
     }
+}
+
+/// For what is taken from the system at the start, where a slip of the finger would take all of it.
+fn one_to<T>(most: T, name: &str, value: T) -> Result<T, SettingsError>
+where
+    T: PartialOrd + From<u8> + Display,
+{
+    if value < T::from(1) || value > most {
+        return Err(SettingsError(format!("{name} must be at least 1 and at most {most}")));
+    }
+    Ok(value)
 }
 
 fn at_least_one<T: PartialEq + From<u8>>(name: &str, value: T) -> Result<T, SettingsError> {
