@@ -18,10 +18,12 @@ mod harness;
 
 mod cli;
 mod contract;
+mod durability;
 mod errors;
 mod harness_itself;
 mod house;
 mod journey;
+mod model;
 mod permissions;
 mod python;
 mod readme;
