@@ -37,6 +37,17 @@ on_both_databases! {
         assert_eq!(assert_log_is_right(server.store()).await, log.len() as u64);
         another_process_writes(&server).await;
     }
+
+    async fn a_transaction_that_was_left_open_would_be_seen(db: Database) {
+        let server = Server::start(db).await;
+        let (left, looks) = (connect(server.store()).await, connect(server.store()).await);
+        eventually("no transaction is open", SOON, async || is_quiet(&looks).await).await;
+        left.execute_unprepared("BEGIN").await.expect("begins");
+        left.execute_unprepared("DELETE FROM replies").await.expect("takes the writer's lock");
+        assert!(!is_quiet(&looks).await);
+        left.execute_unprepared("ROLLBACK").await.expect("ends");
+        assert!(is_quiet(&looks).await);
+    }
 }
 
 /// Writes, and gives up 50 of the calls: half of them by hanging up, half by a deadline that the

@@ -53,7 +53,8 @@ struct Ending {
 }
 
 async fn end_one_after_another(db: Database, end: fn(String) -> Write, reason: DenialReason) {
-    let server = Server::start(db).await;
+    // Without tracing every request, there are more of them.
+    let server = Server::on(db).await.with_env("COUNTERSIGN_LOG", "info").start().await;
     let admin = server.as_admin().await;
     let minting = stream::iter(0..KEYS).map(|_| admin.mint(key("acme", "billing")));
     let minted: Vec<Minted> = minting.buffered(TASKS).collect().await;

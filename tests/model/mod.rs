@@ -6,7 +6,7 @@ mod rules;
 mod steps;
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use proptest::test_runner::{Config, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
@@ -25,7 +25,7 @@ const SHORTENINGS: u32 = 300;
 
 thread_local! {
     /// Where the cases run; each has an account of its own there.
-    static WORLD: RefCell<Option<Arc<World>>> = const { RefCell::new(None) };
+    static WORLD: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
 }
 
 /// A server on each database, for all cases.
@@ -51,7 +51,7 @@ impl World {
 
 /// One case on both databases.
 struct Case {
-    world: Arc<World>,
+    world: Rc<World>,
     on_sqlite: Account,
     on_postgres: Account,
 }
@@ -71,7 +71,7 @@ impl StateMachineTest for Case {
     }
 
     fn apply(mut case: Self, rules: &Rules, step: Step) -> Self {
-        let world = Arc::clone(&case.world);
+        let world = Rc::clone(&case.world);
         let (sqlite, postgres) = world.runtime.block_on(async {
             tokio::join!(case.on_sqlite.take(&step), case.on_postgres.take(&step))
         });
@@ -85,7 +85,7 @@ impl StateMachineTest for Case {
 
     /// Every change, and nothing else, is in the log.
     fn teardown(case: Self, rules: Rules) {
-        let world = Arc::clone(&case.world);
+        let world = Rc::clone(&case.world);
         let (sqlite, postgres) = world
             .runtime
             .block_on(async { tokio::join!(case.on_sqlite.log(), case.on_postgres.log()) });
@@ -100,7 +100,7 @@ impl StateMachineTest for Case {
 
 #[test]
 fn the_service_answers_as_its_rules_say_on_both_databases() {
-    WORLD.set(Some(Arc::new(World::start())));
+    WORLD.set(Some(Rc::new(World::start())));
     let config = Config {
         cases: CASES,
         max_shrink_iters: SHORTENINGS,
