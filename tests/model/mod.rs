@@ -17,7 +17,7 @@ use real::Account;
 use rules::Rules;
 use steps::Step;
 
-const CASES: u32 = 40;
+const CASES: u32 = 100;
 const SHORTEST: usize = 20;
 const LONGEST: usize = 60;
 /// A failing case is tried so often, shorter and shorter.
