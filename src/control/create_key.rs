@@ -1,13 +1,13 @@
 use super::change::Note;
 use super::remember::{Reply, Request};
 use super::{Control, KeyView, Minted};
-use crate::domain::Error;
 use crate::domain::audit::EventType;
 use crate::domain::credential::{mint_key_id, mint_secret};
-use crate::domain::draft::KeyDraft;
+use crate::domain::draft::{KeyDraft, MUST_BE_IN_THE_FUTURE};
 use crate::domain::key::{Key, NewSecret};
 use crate::domain::permission::{Principal, Verb};
 use crate::domain::random::draw;
+use crate::domain::{Error, Timestamp};
 use crate::store::{Before, Decision, Target};
 
 /// A request to create a key.
@@ -33,7 +33,14 @@ impl Control {
     ) -> Result<Minted, Error> {
         principal.require(Verb::CreateKey)?;
         let asked = Request::new(principal, Verb::CreateKey, &request.request_id, &request.draft)?;
-        let spec = request.draft.check(self.now())?;
+        let checked = request.draft.clone().check(self.now());
+        // A repeated request gets its reply even if its key has expired meanwhile, so for one that may
+        // be repeated the expiry is held against the clock only when it turns out to be the first.
+        let may_be_repeated = asked.slot().is_some();
+        let spec = match checked {
+            Err(all) if may_be_repeated => request.draft.check(Timestamp::MIN).map_err(|_| all)?,
+            checked => checked?,
+        };
         if !principal.reach().covers(&spec.account_id) {
             return Err(Error::PermissionDenied(
                 "the account is not yours to administer".to_owned(),
@@ -49,6 +56,9 @@ impl Control {
         let decide = |state: &Before| {
             if let Some(reply) = asked.answered(state, self.store.data_key(), &self.brands)? {
                 return Ok(Decision::Unchanged(reply));
+            }
+            if spec.expire_time.is_some_and(|end| end <= state.now) {
+                return Err(Error::invalid("key.expire_time", MUST_BE_IN_THE_FUTURE));
             }
             if state.key.is_some() || state.deleted.is_some() {
                 return Err(Error::Internal("a freshly drawn key id is in use".to_owned()));

@@ -10,6 +10,7 @@ use super::page::parse_filter;
 use super::{Control, CursoredEvent};
 use crate::domain::audit::{AuditEvent, LoggedEvent};
 use crate::domain::filter::{self, AUDIT, Expr};
+use crate::domain::ids::KeyId;
 use crate::domain::permission::{Principal, Reach, Verb};
 use crate::domain::token::{LogPosition, PositionKind};
 use crate::domain::{Error, Timestamp};
@@ -57,6 +58,8 @@ pub enum WatchMessage {
 pub struct Watch {
     control: Control,
     subscription: Subscription<Store>,
+    /// The key behind the watch.
+    own_key: KeyId,
     reach: Reach,
     filter: Option<Expr>,
     /// Handed over by the subscription, not yet looked at.
@@ -105,6 +108,7 @@ impl Control {
         Ok(Watch {
             control: self.clone(),
             subscription: self.log.subscribe(after),
+            own_key: principal.key_id().clone(),
             reach: principal.reach().clone(),
             filter,
             pending: VecDeque::new(),
@@ -141,6 +145,11 @@ impl Watch {
                 if self.wants(&logged) {
                     self.heartbeat_due = Instant::now() + HEARTBEAT_EVERY;
                     return Ok(WatchMessage::Event(self.control.cursored(logged)));
+                }
+                // The watch may have lost its right by this event; a message has that looked into now,
+                // also where the filter holds the event back.
+                if logged.event.key_id == self.own_key.as_str() {
+                    return Ok(self.heartbeat());
                 }
             }
             if !self.announced && self.subscription.has_caught_up() {

@@ -23,6 +23,9 @@ pub const MAX_LABEL_NAME: usize = 63;
 /// Most characters of a label's value.
 pub const MAX_LABEL_VALUE: usize = 256;
 
+/// What is wrong with an expiry in the past.
+pub const MUST_BE_IN_THE_FUTURE: &str = "must be in the future";
+
 /// A new key as a caller asks for it, unchecked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct KeyDraft {
@@ -240,7 +243,7 @@ impl Findings {
 
     fn expire_time(&mut self, time: Option<Timestamp>, now: Timestamp) {
         if time.is_some_and(|time| time <= now) {
-            self.add("key.expire_time", "must be in the future");
+            self.add("key.expire_time", MUST_BE_IN_THE_FUTURE);
         }
     }
 

@@ -201,35 +201,33 @@ impl Principal {
         &self.origin
     }
 
-    /// Whether the principal would be admitted again and would hold the permission, given its key as
-    /// it is now (`None`: gone). For calls that last longer than a key may.
-    pub fn still_holds(
+    /// Checks again, for a call that lasts longer than a key may, whether the principal would be
+    /// admitted and would hold the permission, given its key as it is now (`None`: gone).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unauthenticated`] or [`Error::PermissionDenied`], if not.
+    pub fn recheck(
         &self,
         permission: Permission,
         key: Option<&VerifiableKey>,
         now: Timestamp,
-    ) -> bool {
+    ) -> Result<(), Error> {
         let proof = key.and_then(|key| Proof::renewed(key, self.secret_number));
-        proof.is_some_and(|proof| {
-            let scopes = &proof.key().scopes;
-            judge(&proof, &admission(self.peer), now).is_ok()
-                && scopes.iter().any(|scope| scope.as_str() == permission.scope())
-        })
+        let admitted = proof.filter(|proof| judge(proof, &admission(self.peer), now).is_ok());
+        let admitted = admitted.ok_or(Error::Unauthenticated("the key lost its right"))?;
+        if grants(&admitted.key().scopes, permission) { Ok(()) } else { Err(lacks(permission)) }
     }
 
     /// Whether the principal holds a permission.
     pub fn holds(&self, permission: Permission) -> bool {
-        self.scopes.iter().any(|scope| scope.as_str() == permission.scope())
+        grants(&self.scopes, permission)
     }
 
     /// Refuses a verb whose permission the principal does not hold.
     pub fn require(&self, verb: Verb) -> Result<(), Error> {
         let permission = verb.permission();
-        if self.holds(permission) {
-            Ok(())
-        } else {
-            Err(Error::PermissionDenied(format!("needs the scope {}", permission.scope())))
-        }
+        if self.holds(permission) { Ok(()) } else { Err(lacks(permission)) }
     }
 
     /// Refuses to hand out, or to gain control over, reserved scopes that the principal does not hold.
@@ -241,6 +239,15 @@ impl Principal {
             )))
         })
     }
+}
+
+/// A reserved scope is granted literally: no wildcard covers it.
+fn grants(scopes: &GrantedScopes, permission: Permission) -> bool {
+    scopes.iter().any(|scope| scope.as_str() == permission.scope())
+}
+
+fn lacks(permission: Permission) -> Error {
+    Error::PermissionDenied(format!("needs the scope {}", permission.scope()))
 }
 
 /// What is asked of a credential that calls this service itself.

@@ -174,13 +174,14 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// [`Error::Unauthenticated`] if it is not, [`Error::Unavailable`] if this replica can't know.
+    /// [`Error::Unauthenticated`] or [`Error::PermissionDenied`] if it is not, [`Error::Unavailable`] if
+    /// this replica can't know.
     pub fn recheck(&self, principal: &Principal, permission: Permission) -> Result<(), Error> {
         let key = self.index.get(principal.key_id().as_str());
         let now = self.position.now(self.clock.as_ref());
-        let holds = principal.still_holds(permission, key.as_deref(), now);
+        let outcome = principal.recheck(permission, key.as_deref(), now);
         self.fresh()?;
-        if holds { Ok(()) } else { Err(Error::Unauthenticated("the key lost its right")) }
+        outcome
     }
 
     fn decide(&self, query: &Query<'_>) -> Decision {

@@ -132,7 +132,7 @@ fn a_long_call_is_rechecked_against_the_key_as_it_is_now() {
     assert_eq!(recheck(), Ok(()));
     assert!(house.verifier.recheck(&principal, Permission::KeysRead).is_err());
     house.put("a-key", "acme", &[], 2);
-    assert!(matches!(recheck(), Err(Error::Unauthenticated(_))));
+    assert!(matches!(recheck(), Err(Error::PermissionDenied(_))));
     house.put("a-key", "acme", &["countersign.audit:read"], 3);
     assert_eq!(recheck(), Ok(()));
     key.revision = 4;

@@ -1,5 +1,7 @@
 //! `KeyAdmin.CreateKey`
 
+use std::time::Duration;
+
 use countersign::rpc::proto::key::State;
 use countersign::rpc::proto::{CreateKeyRequest, Environment, Key, RevokeReason};
 use prost::Message;
@@ -7,7 +9,7 @@ use tonic::Code;
 
 use super::refusal::{denied, invalid, refused};
 use super::verbs::{RESERVED_ACCOUNT, in_millis, key_with_scopes};
-use crate::harness::{Credential, Database, Server, key};
+use crate::harness::{Credential, Database, Server, eventually, key};
 use crate::on_both_databases;
 
 fn texts(texts: &[&str]) -> Vec<String> {
@@ -71,6 +73,21 @@ on_both_databases! {
         refused(other, Code::AlreadyExists, "REQUEST_ID_REUSED");
         assert_eq!(admin.list("account_id = acme").await.unwrap().len(), 1);
         assert_eq!(admin.events("request_id = 4711").await.unwrap().len(), 1);
+
+        let brief = Key { expire_time: Some(in_millis(1_500)), ..key("acme", "brief") };
+        let first_brief = admin.create(brief.clone(), "4712").await.unwrap();
+        let credential = Credential {
+            key_id: first_brief.key.as_ref().unwrap().key_id.clone(),
+            secret: first_brief.secret.clone(),
+        };
+        eventually("the key expires", Duration::from_secs(30), async || {
+            !admin.verify(&credential).await.allowed
+        })
+        .await;
+        let again = admin.create(brief.clone(), "4712").await.unwrap();
+        assert!(again.secret == first_brief.secret, "the first reply, though the key has expired");
+        let late = admin.create(brief, "4713").await;
+        invalid(late, "key.expire_time", "must be in the future");
 
         let colleague = admin.colleague(RESERVED_ACCOUNT, &["countersign.keys:write"]).await;
         let theirs = colleague.create(key("acme", "billing"), "4711").await.unwrap();
