@@ -21,7 +21,7 @@ use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
-use super::token::StoreId;
+use super::ids::StoreId;
 
 /// Bytes of a nonce of XChaCha20-Poly1305: long enough to be drawn at random for ever.
 pub const NONCE_LEN: usize = 24;

@@ -4,11 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use sha2::{Digest as _, Sha256};
 
+use super::ids::StoreId;
 use super::keyring::DataKey;
-
-/// Identifies a store: random, made with its first migration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct StoreId(pub [u8; 16]);
 
 /// A position in the log of one store: what consistency tokens and cursors say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

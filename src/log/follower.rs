@@ -10,9 +10,9 @@ use super::ring::Ring;
 use super::{Log, Settings, Shared};
 use crate::domain::Error;
 use crate::domain::ids::KeyId;
+use crate::domain::ids::StoreId;
 use crate::domain::position::Position;
 use crate::domain::time::Clock;
-use crate::domain::token::StoreId;
 use crate::domain::verdict::IndexChange;
 use crate::store::KeyState;
 

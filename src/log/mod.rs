@@ -29,8 +29,9 @@ pub use ring::Ring;
 pub use subscription::Subscription;
 
 use crate::domain::Error;
+use crate::domain::ids::StoreId;
 use crate::domain::position::Position;
-use crate::domain::token::{LogPosition, StoreId};
+use crate::domain::token::LogPosition;
 
 /// How the log is followed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,9 +4,10 @@ use std::time::Duration;
 use super::testing::MemoryFeed;
 use super::{Follower, Log, Settings, start};
 use crate::domain::Error;
+use crate::domain::ids::StoreId;
 use crate::domain::position::Position;
 use crate::domain::time::SystemClock;
-use crate::domain::token::{LogPosition, PositionKind, StoreId};
+use crate::domain::token::{LogPosition, PositionKind};
 use crate::domain::verdict::IndexChange;
 
 const STORE: StoreId = StoreId([1; 16]);

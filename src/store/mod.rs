@@ -33,10 +33,11 @@ use std::time::Duration;
 use self::error::Fault;
 use self::pools::Pools;
 use self::write::WriteTransaction;
+use crate::domain::ids::StoreId;
 use crate::domain::keyring::DataKey;
 use crate::domain::random::Random;
 use crate::domain::seal::SealKeys;
-use crate::domain::token::{LogPosition, StoreId};
+use crate::domain::token::LogPosition;
 
 pub use change::{Before, Changed, Decision, EventDraft, Remembered, ReplySlot, Target};
 pub use check_log::LogReport;

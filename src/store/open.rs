@@ -13,10 +13,10 @@ use super::pools::Pools;
 use super::probe::probe;
 use super::write::{Done, WriteTransaction};
 use super::{Inner, Settings, Store};
+use crate::domain::ids::StoreId;
 use crate::domain::keyring::{DataKey, NONCE_LEN, RootKeyring};
 use crate::domain::random::{self, Random};
 use crate::domain::seal::SealKeys;
-use crate::domain::token::StoreId;
 
 impl Store {
     /// Opens a migrated database. The first opening makes the store's data key and wraps it under the newest root key.

@@ -13,11 +13,12 @@ use std::time::Duration;
 pub use index::Index;
 
 use crate::domain::credential::{Brands, Presented};
+use crate::domain::ids::StoreId;
 use crate::domain::keyring::{DataKey, Digest};
 use crate::domain::permission::{Origin, Permission, Principal};
 use crate::domain::position::Position;
 use crate::domain::time::Clock;
-use crate::domain::token::{LogPosition, PositionKind, StoreId};
+use crate::domain::token::{LogPosition, PositionKind};
 use crate::domain::verdict::{DenialReason, Question, VerifiableKey, explain, judge, prove};
 use crate::domain::{Error, Timestamp};
 
