@@ -3,12 +3,13 @@
 BUF := .tools/bin/buf
 BASELINE := tests/baseline/countersign.binpb
 
-.PHONY: capacity help build run test check fmt fmt-check clippy deny proto-baseline clean
+.PHONY: capacity help build run test planted check fmt fmt-check clippy deny proto-baseline clean
 
 help:
 	@echo 'make build           the release binary'
 	@echo 'make run             build and serve on SQLite under ./countersign-data'
 	@echo 'make test [ARGS=…]   everything, or what matches; installs what it needs'
+	@echo 'make planted         plant each known bug (ARGS=NAME: one), and demand that the tests notice'
 	@echo 'make check           formatting, clippy, cargo-deny'
 	@echo 'make capacity        memory and start-up time of 1,000,000 keys (KEYS=… for another number)'
 	@echo 'make fmt             format the sources'
@@ -23,6 +24,9 @@ run:
 
 test:
 	python3 tests/run.py $(ARGS)
+
+planted:
+	python3 tests/tooling/planted.py $(ARGS)
 
 check: fmt-check clippy deny
 

@@ -66,7 +66,7 @@ def read_arguments(arguments):
 def run(options, arguments):
     with step("tools"):
         tools.check_build_tools(ROOT)
-        tools_dir = tools.install(ROOT)
+        tools_dir = os.environ.get("CSTEST_TOOLS") or tools.install(ROOT)  # a worktree borrows them
         if "--tools-only" in options:
             return 0
         programs = tools.postgres_programs()

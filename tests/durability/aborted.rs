@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, Database as Connect, DatabaseConnection, Statemen
 use super::ledger::Ledger;
 use super::log::{assert_log_is_right, whole_log};
 use super::seeded::Random;
-use crate::harness::{Caller, Credential, Server, Store, canary, eventually};
+use crate::harness::{Caller, Credential, Database, Server, Store, canary, eventually, key};
 use crate::on_both_databases;
 
 const CLIENTS: usize = 4;
@@ -17,6 +17,8 @@ const ABORTED_BY_EACH: usize = 50;
 /// The latest moment at which a call is given up; most calls take less, so some are not.
 const LATEST_MICROS: u64 = 10_000;
 const SOON: Duration = Duration::from_secs(20);
+/// Long enough for a call to be at work in the server, and shorter than it waits for a lock.
+const GIVEN_UP: Duration = Duration::from_secs(1);
 /// How often it is looked whether a transaction is open, after the last one has ended.
 const LOOKS: usize = 50;
 
@@ -36,6 +38,22 @@ on_both_databases! {
         }
         assert_eq!(assert_log_is_right(server.store()).await, log.len() as u64);
         another_process_writes(&server).await;
+    }
+
+    async fn a_change_that_nobody_waits_for_any_more_is_carried_through(db: Database) {
+        let server = Server::start(db).await;
+        let admin = server.as_admin().await;
+        let in_the_way = connect(server.store()).await;
+        in_the_way.execute_unprepared("BEGIN").await.expect("begins");
+        in_the_way.execute_unprepared(keeping_writers_out(db)).await.expect("takes the lock");
+        let call = admin.create(key("acme", "given-up"), "");
+        assert!(tokio::time::timeout(GIVEN_UP, call).await.is_err(), "the lock was not in the way");
+        in_the_way.execute_unprepared("ROLLBACK").await.expect("ends");
+        eventually("the key is made all the same", SOON, async || {
+            admin.list("application_id = given-up").await.expect("lists").len() == 1
+        })
+        .await;
+        assert_log_is_right(server.store()).await;
     }
 
     async fn a_transaction_that_was_left_open_would_be_seen(db: Database) {
@@ -74,6 +92,14 @@ async fn give_up(server: &Server, number: usize, mut random: Random) -> Ledger {
         }
     }
     ledger
+}
+
+/// What keeps every writer waiting until the end of the transaction, and no reader.
+fn keeping_writers_out(db: Database) -> &'static str {
+    match db {
+        Database::Sqlite => "DELETE FROM replies",
+        Database::Postgres => "LOCK TABLE audit_events IN EXCLUSIVE MODE",
+    }
 }
 
 /// Waits until the database has no open transaction, and demands that it stays so.
