@@ -153,7 +153,6 @@ impl Watch {
                 }
             }
             if !self.announced && self.subscription.has_caught_up() {
-                self.announced = true;
                 return Ok(self.heartbeat());
             }
             tokio::select! {
@@ -166,6 +165,7 @@ impl Watch {
 
     fn heartbeat(&mut self) -> WatchMessage {
         self.heartbeat_due = Instant::now() + HEARTBEAT_EVERY;
+        self.announced |= self.pending.is_empty() && self.subscription.has_caught_up();
         let cursor = self.control.log.position_at(self.seen).encode(PositionKind::Cursor);
         WatchMessage::Heartbeat { cursor, time: self.control.now() }
     }

@@ -40,8 +40,8 @@ impl<F> std::fmt::Debug for Follower<F> {
     }
 }
 
-/// Loads every key into the index. On return the index holds everything up to a revision that was
-/// current after the call began, and `position` says so.
+/// Loads every key into the index, then everything that happened meanwhile. On return the index holds
+/// everything up to a revision that was current a moment ago, and `position` says so.
 ///
 /// The revision is read before the keys: a key that changes meanwhile is read as it is then, and its
 /// event is applied again by the follower, which changes nothing.
@@ -57,7 +57,6 @@ pub async fn start<F: Feed>(
     position: Arc<Position>,
     apply: Apply,
 ) -> Result<(Log<F>, Follower<F>), Error> {
-    let began = clock.uptime();
     let (revision, newest_event) = feed.last_revision().await?;
     let mut loaded = 0;
     let mut last: Option<String> = None;
@@ -73,7 +72,6 @@ pub async fn start<F: Feed>(
         }
     }
     position.advance(revision, newest_event);
-    position.confirm(began);
     tracing::info!(keys = loaded, revision, "keys loaded");
 
     let shared = Arc::new(Shared {
@@ -87,7 +85,10 @@ pub async fn start<F: Feed>(
         wake: Notify::new(),
     });
     let log = Log { shared: Arc::clone(&shared) };
-    Ok((log, Follower { shared, settings, clock, apply }))
+    let follower = Follower { shared, settings, clock, apply };
+    // A load may take longer than answers may be given without news, and others write meanwhile.
+    follower.poll().await?;
+    Ok((log, follower))
 }
 
 impl<F: Feed> Follower<F> {

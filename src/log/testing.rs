@@ -37,6 +37,7 @@ struct State {
     events: Vec<LoggedEvent>,
     reads: u64,
     broken: bool,
+    while_scanned: u64,
 }
 
 impl MemoryFeed {
@@ -45,6 +46,11 @@ impl MemoryFeed {
         let mut state = self.0.lock().expect("no panic");
         let first = state.events.len() as u64 + 1;
         state.events.extend((first..first + count).map(event));
+    }
+
+    /// Appends this many events while the keys are read.
+    pub(super) fn append_while_scanned(&self, count: u64) {
+        self.0.lock().expect("no panic").while_scanned = count;
     }
 
     /// Makes every read fail, or none.
@@ -85,6 +91,8 @@ impl Feed for MemoryFeed {
     }
 
     async fn scan_keys(&self, _: Option<&str>, _: u32) -> Result<Vec<KeyState>, Error> {
+        let count = std::mem::take(&mut self.0.lock().expect("no panic").while_scanned);
+        self.append(count);
         Ok(Vec::new())
     }
 }

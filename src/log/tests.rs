@@ -23,6 +23,10 @@ struct Following {
 async fn follow(events: u64) -> (Following, Follower<MemoryFeed>) {
     let feed = MemoryFeed::default();
     feed.append(events);
+    follow_feed(feed).await
+}
+
+async fn follow_feed(feed: MemoryFeed) -> (Following, Follower<MemoryFeed>) {
     let settings = Settings {
         poll_interval: Duration::from_millis(1),
         visible_within: Duration::from_millis(100),
@@ -52,6 +56,16 @@ async fn a_change_is_in_the_index_before_its_revision_is_applied() {
     following.log.wait_for(5).await.expect("visible");
     assert_eq!(*following.removed.lock().expect("no panic"), ["key-4", "key-5"]);
     assert_eq!(following.position.applied(), 5);
+}
+
+#[tokio::test]
+async fn what_happens_while_the_keys_are_loaded_is_there_at_the_start() {
+    let feed = MemoryFeed::default();
+    feed.append(2);
+    feed.append_while_scanned(3);
+    let (following, _) = follow_feed(feed).await;
+    assert_eq!(following.log.applied(), 5);
+    assert_eq!(following.removed.lock().expect("no panic").len(), 3);
 }
 
 #[tokio::test]
