@@ -125,10 +125,15 @@ def main(arguments):
 def print_table(rows):
     lines = [("promise", "bug", "caught by", "time")]
     lines += [(plant.promise, f"{plant.name}: {plant.bug}", what, f"{seconds:.0f} s")
-              for plant, what, _, seconds in rows]
+              for plant, what, _, seconds in sorted(rows, key=lambda row: by_number(row[0].promise))]
     widths = [max(len(line[column]) for line in lines) for column in range(4)]
     for line in lines if rows else ():
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip(), flush=True)
+
+
+def by_number(promise):
+    numbered = re.match(r"P(\d+)", promise)
+    return (0, int(numbered[1]), "") if numbered else (1, 0, promise)
 
 
 def check_without_bug(tree, tools_dir, wanted):
