@@ -16,6 +16,7 @@
 
 mod harness;
 
+mod administrators;
 mod cli;
 mod contract;
 mod durability;

@@ -3,15 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::Error;
+use subtle::ConstantTimeEq as _;
+
 use crate::domain::audit::{Actor, EventType};
 use crate::domain::cidr::CidrSet;
 use crate::domain::credential::Secret;
 use crate::domain::draft::KeySpec;
 use crate::domain::ids::{AccountId, ApplicationId, Environment, KeyId};
-use crate::domain::key::{Key, NewSecret, changes};
+use crate::domain::key::{Administration, Key, NewSecret, SecretVersion, changes};
+use crate::domain::keyring::Digest;
 use crate::domain::permission::Permission;
 use crate::domain::scope::GrantedScopes;
+use crate::domain::{Error, Timestamp};
 use crate::store::{Before, Decision, EventDraft, Store, Target};
 
 /// A credential made beforehand, to be installed as an administrator's.
@@ -37,12 +40,12 @@ pub enum Occasion {
 pub enum Installed {
     /// The key was made.
     Created,
-    /// This very credential was installed before.
+    /// This very credential was installed before, and can still administer.
     AlreadyThere,
 }
 
 /// Why an administrator was not installed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BootstrapError {
     /// Somebody can administer the store.
     #[error(
@@ -54,12 +57,22 @@ pub enum BootstrapError {
         "the key id of this credential is in use with another secret, or was deleted; mint a new pair"
     )]
     KeyIdTaken,
+    /// The credential was installed before, but its key can't administer any more.
+    #[error(
+        "this credential was installed before, but it can't administer any more (revoked, disabled, \
+         expired, or with fewer scopes); mint a new pair and use --recover"
+    )]
+    NoAdministrator,
+    /// A test credential never administers.
+    #[error("this is a test credential, which can't administer; mint a live one")]
+    TestCredential,
     /// The store refused.
     #[error(transparent)]
     Store(#[from] Error),
 }
 
-/// Installs an administrator with every permission over all accounts. Safe to repeat.
+/// Installs an administrator with every permission over all accounts. Safe to repeat, and by several at
+/// once: who else can administer is decided under the writer's lock.
 ///
 /// # Errors
 ///
@@ -69,25 +82,25 @@ pub async fn install_administrator(
     credential: &FirstCredential,
     occasion: Occasion,
 ) -> Result<Installed, BootstrapError> {
-    use subtle::ConstantTimeEq as _;
-
     let FirstCredential { key_id, secret } = credential;
+    if secret.expose().split('_').nth(1) == Some(Environment::Test.as_str()) {
+        return Err(BootstrapError::TestCredential);
+    }
     let digest = store.data_key().digest(key_id.as_str(), secret.expose());
-    if let Some(key) = store.get_key(key_id.as_str()).await? {
-        let same = key.secrets.iter().any(|version| bool::from(version.digest.ct_eq(&digest)));
-        return if same { Ok(Installed::AlreadyThere) } else { Err(BootstrapError::KeyIdTaken) };
-    }
-    if occasion == Occasion::First && store.has_lasting_administrator().await? {
-        return Err(BootstrapError::HasAdministrator);
-    }
     let identity = match occasion {
         Occasion::First => "bootstrap",
         Occasion::Recovery => "bootstrap --recover",
     };
     let spec = administrator()?;
     let decide = |state: &Before| {
-        if state.deleted.is_some() || state.key.is_some() {
-            return Ok(Decision::Unchanged(false));
+        if let Some(key) = &state.key {
+            return Ok(Decision::Unchanged(found(key, &digest, state.now)));
+        }
+        if state.deleted.is_some() {
+            return Ok(Decision::Unchanged(Err(BootstrapError::KeyIdTaken)));
+        }
+        if occasion == Occasion::First && state.others != Administration::None {
+            return Ok(Decision::Unchanged(Err(BootstrapError::HasAdministrator)));
         }
         let new = NewSecret { digest, hint: secret.hint() };
         let mut key = Key::create(spec.clone(), key_id.clone(), new, identity, state.now);
@@ -101,10 +114,21 @@ pub async fn install_administrator(
             request_id: String::new(),
             trace_id: String::new(),
         };
-        Ok(Decision::Put { key, event, remember: None, reply: true })
+        Ok(Decision::Put { key, event, remember: None, reply: Ok(Installed::Created) })
     };
-    let done = store.change_key(Target::New(key_id), None, decide).await?;
-    if done.reply { Ok(Installed::Created) } else { Err(BootstrapError::KeyIdTaken) }
+    store.change_key(Target::New(key_id), None, decide).await?.reply
+}
+
+/// What a key that is there under the credential's id means.
+fn found(key: &Key, digest: &Digest, now: Timestamp) -> Result<Installed, BootstrapError> {
+    let same = |version: &&SecretVersion| bool::from(version.digest.ct_eq(digest));
+    match key.secrets.iter().find(same) {
+        None => Err(BootstrapError::KeyIdTaken),
+        Some(version) if version.is_live(now) && key.administration(now) > Administration::None => {
+            Ok(Installed::AlreadyThere)
+        }
+        Some(_) => Err(BootstrapError::NoAdministrator),
+    }
 }
 
 fn administrator() -> Result<KeySpec, Error> {

@@ -1,10 +1,10 @@
 //! The one shape in which a verb changes a key that is there.
 
-use super::{Changed, Control, KeyView, require_key_id, within_reach};
+use super::{Changed, Control, KeyView, within_reach};
 use crate::domain::Error;
 use crate::domain::audit::{Actor, EventType, RevokeReason};
 use crate::domain::key::{Key, changes};
-use crate::domain::permission::Principal;
+use crate::domain::permission::{Principal, Verb};
 use crate::domain::token::{LogPosition, PositionKind};
 use crate::store::{Before, Decision, EventDraft, Target};
 
@@ -74,13 +74,23 @@ pub(super) fn edit<'b>(
     if changes(Some(before), Some(&after)).is_empty() {
         return Ok(None);
     }
-    let loses_administrator =
-        before.is_lasting_administrator() && !after.is_lasting_administrator();
-    if loses_administrator && !state.other_lasting_administrator && !force {
+    let (could, can) = (before.administration(state.now), after.administration(state.now));
+    if can < could && state.others < could && !force {
         return Err(Error::LastAdministrator);
     }
     state.stamp(&mut after);
     Ok(Some(Edited { before, after }))
+}
+
+/// The principal as its key is under the writer's lock: it may have been revoked, or lost a scope, while
+/// the change waited for the lock, or before this replica heard of it.
+pub(super) fn renewed(
+    principal: &Principal,
+    verb: Verb,
+    state: &Before,
+) -> Result<Principal, Error> {
+    let key = state.caller.as_ref().map(Key::verifiable);
+    principal.renewed(verb.permission(), key.as_ref(), state.now)
 }
 
 impl Control {
@@ -89,13 +99,17 @@ impl Control {
     pub(super) async fn change(
         &self,
         principal: &Principal,
+        verb: Verb,
         key_id: &str,
         note: Note,
-        transition: impl Fn(&mut Key, &Before) -> Result<(), Error> + Send + Sync,
+        transition: impl Fn(&Principal, &mut Key, &Before) -> Result<(), Error> + Send + Sync,
     ) -> Result<Changed, Error> {
-        require_key_id(key_id)?;
+        self.require_key_id("key_id", key_id)?;
         let decide = |state: &Before| {
-            let edited = edit(principal, key_id, state, note.force, |key| transition(key, state))?;
+            let principal = &renewed(principal, verb, state)?;
+            let edited = edit(principal, key_id, state, note.force, |key| {
+                transition(principal, key, state)
+            })?;
             let Some(Edited { before, after }) = edited else {
                 let key = within_reach(principal, key_id, state.key.as_ref())?;
                 return Ok(Decision::Unchanged(KeyView::of(key.clone(), state.now)));
@@ -104,14 +118,17 @@ impl Control {
             let reply = KeyView::of(after.clone(), state.now);
             Ok(Decision::Put { key: after, event, remember: None, reply })
         };
-        let done = self.store.change_key(Target::Existing(key_id), None, decide).await?;
+        let (caller, target) = (Some(principal.key_id()), Target::Existing(key_id));
+        let done = self.store.change_key_for(caller, target, None, decide).await?;
         let consistency_token = self.visible(done.position).await?;
         Ok(Changed { view: done.reply, consistency_token })
     }
 
     /// Waits until this replica's verifications see a change; its consistency token.
     pub(super) async fn visible(&self, position: LogPosition) -> Result<String, Error> {
-        self.log.wait_for(position.revision).await?;
+        self.log.wait_for(position.revision).await.map_err(|_| {
+            Error::Unavailable("the change is made, but verifications here can't see it yet")
+        })?;
         Ok(position.encode(PositionKind::ConsistencyToken))
     }
 }

@@ -1,4 +1,4 @@
-use super::change::Note;
+use super::change::{Note, renewed};
 use super::remember::{Reply, Request};
 use super::{Control, KeyView, Minted};
 use crate::domain::audit::EventType;
@@ -46,7 +46,6 @@ impl Control {
                 "the account is not yours to administer".to_owned(),
             ));
         }
-        principal.require_all_reserved_of(&spec.scopes)?;
 
         let key_id = mint_key_id(&self.brands, spec.environment, draw(self.random.as_ref())?);
         let secret = mint_secret(&self.brands, spec.environment, draw(self.random.as_ref())?);
@@ -54,6 +53,8 @@ impl Control {
         let note = Note { request_id: request.request_id, ..Note::of(EventType::KeyCreated) };
 
         let decide = |state: &Before| {
+            let principal = &renewed(principal, Verb::CreateKey, state)?;
+            principal.require_all_reserved_of(&spec.scopes)?;
             if let Some(reply) = asked.answered(state, self.store.data_key(), &self.brands)? {
                 return Ok(Decision::Unchanged(reply));
             }
@@ -72,7 +73,10 @@ impl Control {
                 asked.seal(&key, &secret, self.store.data_key(), self.random.as_ref())?;
             Ok(Decision::Put { key: key.clone(), event, remember, reply: Reply::fresh(key) })
         };
-        let done = self.store.change_key(Target::New(&key_id), asked.slot(), decide).await?;
+        let done = self
+            .store
+            .change_key_for(Some(principal.key_id()), Target::New(&key_id), asked.slot(), decide)
+            .await?;
         let consistency_token = self.visible(self.log.position_at(done.reply.key.revision)).await?;
         let view = KeyView::of(done.reply.key, self.now());
         Ok(Minted { view, secret: done.reply.secret.unwrap_or(secret), consistency_token })

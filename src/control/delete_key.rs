@@ -1,5 +1,5 @@
-use super::change::Note;
-use super::{Control, require_key_id, within_reach};
+use super::change::{Note, renewed};
+use super::{Control, within_reach};
 use crate::domain::Error;
 use crate::domain::audit::EventType;
 use crate::domain::draft::check_comment;
@@ -29,10 +29,11 @@ impl Control {
     ) -> Result<String, Error> {
         principal.require(Verb::DeleteKey)?;
         let DeleteKey { key_id, comment } = request;
-        require_key_id(&key_id)?;
+        self.require_key_id("key_id", &key_id)?;
         check_comment(&comment)?;
         let note = Note { comment, ..Note::of(EventType::KeyDeleted) };
         let decide = |state: &Before| {
+            let principal = &renewed(principal, Verb::DeleteKey, state)?;
             let gone_before = state.deleted.as_ref();
             if gone_before.is_some_and(|account| principal.reach().covers(account)) {
                 return Ok(Decision::Unchanged(()));
@@ -43,7 +44,10 @@ impl Control {
             }
             Ok(Decision::Delete { event: note.event(principal, Some(key), None), reply: () })
         };
-        let done = self.store.change_key(Target::Existing(&key_id), None, decide).await?;
+        let done = self
+            .store
+            .change_key_for(Some(principal.key_id()), Target::Existing(&key_id), None, decide)
+            .await?;
         self.visible(done.position).await
     }
 }

@@ -31,6 +31,6 @@ impl Control {
         let DisableKey { key_id, comment, force } = request;
         check_comment(&comment)?;
         let note = Note { comment, force, ..Note::of(EventType::KeyDisabled) };
-        self.change(principal, &key_id, note, |key, _| key.disable()).await
+        self.change(principal, Verb::DisableKey, &key_id, note, |_, key, _| key.disable()).await
     }
 }

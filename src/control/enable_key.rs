@@ -30,7 +30,7 @@ impl Control {
         let EnableKey { key_id, comment } = request;
         check_comment(&comment)?;
         let note = Note { comment, ..Note::of(EventType::KeyEnabled) };
-        self.change(principal, &key_id, note, |key, _| {
+        self.change(principal, Verb::EnableKey, &key_id, note, |principal, key, _| {
             principal.require_all_reserved_of(&key.scopes)?;
             key.enable()
         })

@@ -32,7 +32,9 @@ impl Control {
         let number = u32::try_from(number).ok().filter(|number| *number > 0);
         let number = number.ok_or_else(|| Error::invalid("number", "must be 1 or more"))?;
         let note = Note { force, ..Note::of(EventType::KeySecretExpired) };
-        self.change(principal, &key_id, note, |key, state| key.expire_secret(number, state.now))
-            .await
+        self.change(principal, Verb::ExpireSecret, &key_id, note, |_, key, state| {
+            key.expire_secret(number, state.now)
+        })
+        .await
     }
 }

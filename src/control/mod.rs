@@ -44,6 +44,7 @@ pub use watch_audit_events::{Watch, WatchAuditEvents, WatchMessage, WatchStart};
 
 use crate::domain::audit::LoggedEvent;
 use crate::domain::credential::{Brands, Secret};
+use crate::domain::ids::KeyId;
 use crate::domain::key::{Key, State};
 use crate::domain::permission::Principal;
 use crate::domain::random::Random;
@@ -80,8 +81,19 @@ impl Control {
         Self { store, log, clock, random, brands }
     }
 
+    /// The present, as verifications on this replica have it.
     fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.log.now(self.clock.as_ref())
+    }
+
+    /// Refuses what can't be a key's id, without repeating it: it may be a secret in the wrong field.
+    /// Nothing is more likely a forgotten field than a key that is not there.
+    fn require_key_id(&self, field: &str, key_id: &str) -> Result<(), Error> {
+        if key_id.is_empty() {
+            return Err(Error::invalid(field, "must not be empty"));
+        }
+        let parsed = KeyId::parse(key_id, &self.brands);
+        parsed.map(drop).map_err(|error| Error::invalid(field, error.to_string()))
     }
 }
 
@@ -136,15 +148,5 @@ fn within_reach<'k>(
     key: Option<&'k Key>,
 ) -> Result<&'k Key, Error> {
     let reachable = key.filter(|key| principal.reach().covers(&key.account_id));
-    reachable.ok_or_else(|| Error::KeyNotFound { key_id: shown(key_id) })
-}
-
-/// An id that a caller gave, fit for an error message.
-fn shown(key_id: &str) -> String {
-    key_id.chars().filter(|c| !c.is_control()).take(128).collect()
-}
-
-/// Refuses an empty key id, which is more likely a forgotten field than a key that is not there.
-fn require_key_id(key_id: &str) -> Result<(), Error> {
-    if key_id.is_empty() { Err(Error::invalid("key_id", "must not be empty")) } else { Ok(()) }
+    reachable.ok_or_else(|| Error::KeyNotFound { key_id: key_id.to_owned() })
 }

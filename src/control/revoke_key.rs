@@ -35,7 +35,7 @@ impl Control {
         let reason = reason.ok_or_else(|| Error::invalid("reason", "must say why"))?;
         let note =
             Note { comment, force, revoke_reason: Some(reason), ..Note::of(EventType::KeyRevoked) };
-        self.change(principal, &key_id, note, |key, _| {
+        self.change(principal, Verb::RevokeKey, &key_id, note, |_, key, _| {
             key.revoke(reason);
             Ok(())
         })

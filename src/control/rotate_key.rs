@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use super::change::{Edited, Note, edit};
+use super::change::{Edited, Note, edit, renewed};
 use super::remember::{Reply, Request};
-use super::{Control, KeyView, Minted, require_key_id, within_reach};
+use super::{Control, KeyView, Minted, within_reach};
 use crate::domain::Error;
 use crate::domain::audit::EventType;
 use crate::domain::credential::mint_secret;
@@ -39,7 +39,7 @@ impl Control {
     ) -> Result<Minted, Error> {
         principal.require(Verb::RotateKey)?;
         let RotateKey { key_id, overlap, request_id } = request;
-        require_key_id(&key_id)?;
+        self.require_key_id("key_id", &key_id)?;
         let overlap = overlap.filter(|overlap| *overlap <= MAX_OVERLAP).ok_or_else(|| {
             Error::invalid(
                 "overlap",
@@ -57,6 +57,7 @@ impl Control {
         let note = Note { request_id, ..Note::of(EventType::KeyRotated) };
 
         let decide = |state: &Before| {
+            let principal = &renewed(principal, Verb::RotateKey, state)?;
             if let Some(reply) = asked.answered(state, self.store.data_key(), &self.brands)? {
                 return Ok(Decision::Unchanged(reply));
             }
@@ -73,7 +74,15 @@ impl Control {
                 asked.seal(&after, &secret, self.store.data_key(), self.random.as_ref())?;
             Ok(Decision::Put { key: after.clone(), event, remember, reply: Reply::fresh(after) })
         };
-        let done = self.store.change_key(Target::Existing(&key_id), asked.slot(), decide).await?;
+        let done = self
+            .store
+            .change_key_for(
+                Some(principal.key_id()),
+                Target::Existing(&key_id),
+                asked.slot(),
+                decide,
+            )
+            .await?;
         let consistency_token = self.visible(self.log.position_at(done.reply.key.revision)).await?;
         let view = KeyView::of(done.reply.key, self.now());
         Ok(Minted { view, secret: done.reply.secret.unwrap_or(secret), consistency_token })

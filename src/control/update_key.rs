@@ -2,7 +2,7 @@ use super::change::Note;
 use super::{Changed, Control};
 use crate::domain::Error;
 use crate::domain::audit::EventType;
-use crate::domain::draft::PatchDraft;
+use crate::domain::draft::{MUST_BE_IN_THE_FUTURE, PatchDraft};
 use crate::domain::permission::{Principal, Verb};
 
 /// A request to change fields of a key.
@@ -32,12 +32,14 @@ impl Control {
     ) -> Result<Changed, Error> {
         principal.require(Verb::UpdateKey)?;
         let UpdateKey { key_id, etag, patch, force } = request;
-        if key_id.is_empty() {
-            return Err(Error::invalid("key.key_id", "must not be empty"));
-        }
+        self.require_key_id("key.key_id", &key_id)?;
         let patch = patch.check(self.now())?;
         let note = Note { force, ..Note::of(EventType::KeyUpdated) };
-        self.change(principal, &key_id, note, |key, _| {
+        self.change(principal, Verb::UpdateKey, &key_id, note, |principal, key, state| {
+            // This machine's clock has let it pass; the clock of the database decides.
+            if patch.expire_time.flatten().is_some_and(|end| end <= state.now) {
+                return Err(Error::invalid("key.expire_time", MUST_BE_IN_THE_FUTURE));
+            }
             if !etag.is_empty() && etag != key.etag() {
                 return Err(Error::EtagMismatch);
             }

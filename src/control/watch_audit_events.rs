@@ -126,7 +126,8 @@ impl Control {
             if revision > last {
                 return Err(Error::CursorOutOfRange("it is ahead of the log"));
             }
-            self.log.wait_for(revision).await?;
+            let reached = self.log.wait_for(revision).await;
+            reached.map_err(|_| Error::Unavailable("this replica has not come that far yet"))?;
         }
         Ok(revision)
     }

@@ -56,6 +56,18 @@ impl State {
     }
 }
 
+/// How far a key can administer the service for all accounts: with every permission, since nobody can
+/// hand out one that nobody holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Administration {
+    /// Not at all, or not with every permission.
+    None,
+    /// For some time, or from some networks.
+    Limited,
+    /// From anywhere, with no end in sight.
+    Lasting,
+}
+
 /// A secret that was just made: what is kept of it.
 #[derive(Debug, Clone)]
 pub struct NewSecret {
@@ -249,16 +261,27 @@ impl Key {
         }
     }
 
-    /// Whether this key can administer the service for all accounts, with no end in sight: of the
-    /// reserved account, live, active, never expiring, able to write keys, from anywhere.
-    pub fn is_lasting_administrator(&self) -> bool {
-        let writes = Permission::KeysWrite.scope();
-        self.account_id.is_reserved()
-            && self.environment == Environment::Live
-            && self.lifecycle == Lifecycle::Active
-            && self.expire_time.is_none()
-            && self.scopes.iter().any(|scope| scope.as_str() == writes)
-            && self.secrets.iter().any(|version| version.expire_time.is_none())
+    /// How far this key can administer the service for all accounts at that time.
+    pub fn administration(&self, now: Timestamp) -> Administration {
+        let holds = |permission: &Permission| {
+            self.scopes.iter().any(|scope| scope.as_str() == permission.scope())
+        };
+        let live = || self.secrets.iter().filter(|version| version.is_live(now));
+        if !self.account_id.is_reserved()
+            || self.environment != Environment::Live
+            || self.state(now) != State::Active
+            || live().next().is_none()
+            || !Permission::ALL.iter().all(holds)
+        {
+            return Administration::None;
+        }
+        let for_ever =
+            self.expire_time.is_none() && live().any(|version| version.expire_time.is_none());
+        if for_ever && self.allowed_cidrs.is_empty() {
+            Administration::Lasting
+        } else {
+            Administration::Limited
+        }
     }
 
     /// What decides a verification of this key.

@@ -201,22 +201,28 @@ impl Principal {
         &self.origin
     }
 
-    /// Checks again, for a call that lasts longer than a key may, whether the principal would be
-    /// admitted and would hold the permission, given its key as it is now (`None`: gone).
+    /// The principal as its key is now (`None`: gone), if it would be admitted and hold the permission:
+    /// for calls that last longer than a key may, and under the writer's lock, where what was true when
+    /// the call came in may be true no more.
     ///
     /// # Errors
     ///
     /// [`Error::Unauthenticated`] or [`Error::PermissionDenied`], if not.
-    pub fn recheck(
+    pub fn renewed(
         &self,
         permission: Permission,
         key: Option<&VerifiableKey>,
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<Self, Error> {
         let proof = key.and_then(|key| Proof::renewed(key, self.secret_number));
         let admitted = proof.filter(|proof| judge(proof, &admission(self.peer), now).is_ok());
         let admitted = admitted.ok_or(Error::Unauthenticated("the key lost its right"))?;
-        if grants(&admitted.key().scopes, permission) { Ok(()) } else { Err(lacks(permission)) }
+        let scopes = admitted.key().scopes.clone();
+        if grants(&scopes, permission) {
+            Ok(Self { scopes, ..self.clone() })
+        } else {
+            Err(lacks(permission))
+        }
     }
 
     /// Whether the principal holds a permission.

@@ -28,9 +28,10 @@ pub use follower::{Follower, start};
 pub use ring::Ring;
 pub use subscription::Subscription;
 
-use crate::domain::Error;
+use crate::domain::Timestamp;
 use crate::domain::ids::StoreId;
 use crate::domain::position::Position;
+use crate::domain::time::Clock;
 use crate::domain::token::LogPosition;
 
 /// How the log is followed.
@@ -59,6 +60,11 @@ impl Default for Settings {
         }
     }
 }
+
+/// This replica has not come as far as it was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this replica has not come that far yet")]
+pub struct NotYetVisible;
 
 /// A handle on the followed log.
 pub struct Log<F> {
@@ -102,6 +108,11 @@ impl<F: Feed> Log<F> {
         *self.shared.applied.borrow()
     }
 
+    /// The present for deciding on expiry, as verifications on this replica have it.
+    pub fn now(&self, clock: &dyn Clock) -> Timestamp {
+        self.shared.position.now(clock)
+    }
+
     /// A revision of this log as callers see it.
     pub fn position_at(&self, revision: u64) -> LogPosition {
         LogPosition { store: self.shared.store, epoch: self.shared.epoch, revision }
@@ -116,16 +127,14 @@ impl<F: Feed> Log<F> {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if that takes longer than the settings allow.
-    pub async fn wait_for(&self, revision: u64) -> Result<(), Error> {
+    /// [`NotYetVisible`] if that takes longer than the settings allow.
+    pub async fn wait_for(&self, revision: u64) -> Result<(), NotYetVisible> {
         let mut applied = self.shared.applied.subscribe();
         self.wake();
         let visible = applied.wait_for(|applied| *applied >= revision);
         match tokio::time::timeout(self.shared.visible_within, visible).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Error::Unavailable(
-                "the change is made, but this replica can't see it yet; repeating it is safe",
-            )),
+            Ok(Err(_)) | Err(_) => Err(NotYetVisible),
         }
     }
 

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::testing::MemoryFeed;
-use super::{Follower, Log, Settings, start};
+use super::{Follower, Log, NotYetVisible, Settings, start};
 use crate::domain::Error;
 use crate::domain::ids::StoreId;
 use crate::domain::position::Position;
@@ -72,7 +72,7 @@ async fn what_happens_while_the_keys_are_loaded_is_there_at_the_start() {
 async fn waiting_for_a_revision_that_does_not_come_ends() {
     let (following, follower) = follow(0).await;
     tokio::spawn(follower.run());
-    assert!(matches!(following.log.wait_for(1).await, Err(Error::Unavailable(_))));
+    assert_eq!(following.log.wait_for(1).await, Err(NotYetVisible));
 }
 
 #[tokio::test]

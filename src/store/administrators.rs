@@ -1,26 +1,29 @@
-//! Who can administer the service with no end in sight.
+//! Who can administer the service.
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbErr, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    ColumnTrait, ConnectionTrait, DbErr, Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
 };
 
 use super::entity::{key, key_scope};
 use super::{key_rows, row};
+use crate::domain::Timestamp;
 use crate::domain::ids::{AccountId, Environment};
+use crate::domain::key::Administration;
 use crate::domain::permission::Permission;
 use crate::domain::seal::SealKeys;
 
-/// How many candidates are looked at. SQL finds them by columns; that the seal fits and the rest of the rule holds is
-/// for the domain to say, and if none of these does, the answer is no, the safe one.
+/// How many candidates are looked at, those without an end first. SQL finds them by columns; that the seal fits and
+/// the rest of the rule holds is for the domain to say.
 const CANDIDATES: u64 = 100;
 
-/// Whether any key but `except` is a lasting administrator.
-pub(super) async fn has_lasting(
+/// How far the best of all keys but `except` can administer the service.
+pub(super) async fn best(
     connection: &impl ConnectionTrait,
     seals: &SealKeys,
     except: Option<&str>,
-) -> Result<bool, DbErr> {
+    now: Timestamp,
+) -> Result<Administration, DbErr> {
     let writes = Query::select()
         .expr(Expr::val(1))
         .from(key_scope::Entity)
@@ -34,13 +37,15 @@ pub(super) async fn has_lasting(
         .filter(key::Column::AccountId.eq(AccountId::RESERVED))
         .filter(key::Column::Environment.eq(Environment::Live.as_str()))
         .filter(key::Column::Lifecycle.eq(row::ACTIVE))
-        .filter(key::Column::ExpireTime.is_null())
         .filter(Expr::exists(writes))
+        .order_by_desc(key::Column::ExpireTime.is_null())
         .order_by_asc(key::Column::KeyId)
         .limit(CANDIDATES);
-    if let Some(except) = except {
+    if let Some(except) = except.filter(|key_id| key_rows::can_be_text(key_id)) {
         candidates = candidates.filter(key::Column::KeyId.ne(except));
     }
-    let found = key_rows::read(connection, candidates.into_query(), &[], seals).await?;
-    Ok(found.iter().flatten().any(crate::domain::key::Key::is_lasting_administrator))
+    let order = [(key::Column::KeyId, Order::Asc)];
+    let found = key_rows::read(connection, candidates.into_query(), &order, seals).await?;
+    let ranks = found.iter().flatten().map(|key| key.administration(now));
+    Ok(ranks.max().unwrap_or(Administration::None))
 }

@@ -3,7 +3,7 @@
 use crate::domain::Timestamp;
 use crate::domain::audit::{Actor, EventType, FieldChange, RevokeReason};
 use crate::domain::ids::{AccountId, KeyId};
-use crate::domain::key::Key;
+use crate::domain::key::{Administration, Key};
 use crate::domain::token::LogPosition;
 
 /// The key that a change is about.
@@ -44,9 +44,11 @@ pub struct Before {
     pub now: Timestamp,
     /// The revision that the change will get.
     pub revision: u64,
-    /// Whether another key than the target can administer the service with no end in sight. Only looked up where the
-    /// target is of the reserved account; otherwise true.
-    pub other_lasting_administrator: bool,
+    /// How far the best of the other keys can administer the service. Only looked up where it matters: where the
+    /// target is of the reserved account, or nobody makes the change; otherwise [`Administration::None`].
+    pub others: Administration,
+    /// The key of whoever makes the change, as it is now; `None` if it is gone, or nobody makes the change.
+    pub caller: Option<Key>,
     /// The request that used the reply slot before, if one did.
     pub remembered: Option<Remembered>,
 }

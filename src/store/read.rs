@@ -9,7 +9,7 @@ use sea_orm::{
 use super::entity::{audit_event, key};
 use super::error::Fault;
 use super::row::Unserved;
-use super::{Store, administrators, events, filter_sql, key_rows};
+use super::{Store, events, filter_sql, key_rows};
 use crate::domain::audit::LoggedEvent;
 use crate::domain::filter;
 use crate::domain::ids::AccountId;
@@ -185,12 +185,6 @@ impl Store {
         let read = key_rows::read(self.reader(), ids, &order, self.seals()).await;
         let read = read.map_err(|error| self.read_error(error))?;
         Ok(read.into_iter().map(KeyState::from).collect())
-    }
-
-    /// Whether any key can administer the service with no end in sight.
-    pub async fn has_lasting_administrator(&self) -> Result<bool, Error> {
-        let found = administrators::has_lasting(self.reader(), self.seals(), None).await;
-        found.map_err(|error| self.read_error(error))
     }
 }
 

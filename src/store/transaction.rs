@@ -13,7 +13,8 @@ use super::retry::Retry;
 use super::write::{Done, WriteTransaction};
 use super::{Store, administrators, key_rows, replies};
 use crate::domain::Error;
-use crate::domain::key::Key;
+use crate::domain::ids::KeyId;
+use crate::domain::key::{Administration, Key};
 
 impl Store {
     /// Changes one key, in one transaction under the writer's lock.
@@ -35,9 +36,25 @@ impl Store {
         T: Send,
         F: Fn(&Before) -> Result<Decision<T>, Error> + Send + Sync,
     {
+        self.change_key_for(None, target, slot, decide).await
+    }
+
+    /// [`Self::change_key`] on behalf of a caller, whose key is read under the same lock: it may have been revoked
+    /// since the caller was let in.
+    pub async fn change_key_for<T, F>(
+        &self,
+        caller: Option<&KeyId>,
+        target: Target<'_>,
+        slot: Option<&ReplySlot>,
+        decide: F,
+    ) -> Result<Changed<T>, Error>
+    where
+        T: Send,
+        F: Fn(&Before) -> Result<Decision<T>, Error> + Send + Sync,
+    {
         let mut retry = Retry::new(self, slot.is_some());
         loop {
-            match self.try_change(target, slot, &decide).await {
+            match self.try_change(target, slot, caller, &decide).await {
                 Ok(changed) => return Ok(changed),
                 Err(fault) => retry.after(fault).await?,
             }
@@ -48,6 +65,7 @@ impl Store {
         &self,
         target: Target<'_>,
         slot: Option<&ReplySlot>,
+        caller: Option<&KeyId>,
         decide: &F,
     ) -> Result<Changed<T>, Fault>
     where
@@ -55,7 +73,7 @@ impl Store {
         F: Fn(&Before) -> Result<Decision<T>, Error> + Send + Sync,
     {
         let transaction = self.begin().await?;
-        let work = self.change_within(&transaction, target, slot, decide).await;
+        let work = self.change_within(&transaction, target, slot, caller, decide).await;
         transaction.finish(work).await
     }
 
@@ -64,13 +82,14 @@ impl Store {
         transaction: &WriteTransaction,
         target: Target<'_>,
         slot: Option<&ReplySlot>,
+        caller: Option<&KeyId>,
         decide: &F,
     ) -> Result<Done<Changed<T>>, Fault>
     where
         F: Fn(&Before) -> Result<Decision<T>, Error> + Send + Sync,
     {
         let tip = events::tip(&transaction.step("tip")).await?;
-        let before = self.before(transaction, target, slot, &tip).await?;
+        let before = self.before(transaction, target, slot, caller, &tip).await?;
         let (revision, now) = (before.revision, before.now);
         let reply = match decide(&before)? {
             Decision::Unchanged(reply) => {
@@ -108,8 +127,10 @@ impl Store {
         transaction: &WriteTransaction,
         target: Target<'_>,
         slot: Option<&ReplySlot>,
+        caller: Option<&KeyId>,
         tip: &Tip,
     ) -> Result<Before, Fault> {
+        let by_nobody = caller.is_none();
         let (key_id, now) = (target.key_id(), tip.now());
         let remembered = match slot {
             Some(slot) => replies::remembered(transaction, slot, now).await?,
@@ -122,15 +143,23 @@ impl Store {
             Some(_) => None,
             None => key_rows::account_of_deleted(&transaction.step("tombstone"), key_id).await?,
         };
-        let other_lasting_administrator = match &key {
-            Some(key) if key.account_id.is_reserved() => {
-                let step = transaction.step("administrators");
-                administrators::has_lasting(&step, self.seals(), Some(key_id)).await?
+        let caller = match caller {
+            Some(caller) => {
+                key_rows::read_one(&transaction.step("caller"), caller.as_str(), self.seals())
+                    .await?
+                    .transpose()?
             }
-            _ => true,
+            None => None,
+        };
+        let of_administrators = key.as_ref().is_some_and(|key| key.account_id.is_reserved());
+        let others = if of_administrators || by_nobody {
+            let step = transaction.step("administrators");
+            administrators::best(&step, self.seals(), Some(key_id), now).await?
+        } else {
+            Administration::None
         };
         let revision = tip.revision + 1;
-        Ok(Before { key, deleted, now, revision, other_lasting_administrator, remembered })
+        Ok(Before { key, deleted, now, revision, others, caller, remembered })
     }
 
     async fn log(

@@ -180,7 +180,7 @@ impl Verifier {
     pub fn recheck(&self, principal: &Principal, permission: Permission) -> Result<(), Error> {
         let key = self.index.get(principal.key_id().as_str());
         let now = self.position.now(self.clock.as_ref());
-        let outcome = principal.recheck(permission, key.as_deref(), now);
+        let outcome = principal.renewed(permission, key.as_deref(), now).map(drop);
         self.fresh()?;
         outcome
     }

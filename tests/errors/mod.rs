@@ -1,7 +1,7 @@
 //! Every error of the one table, and every denial, is reached through a real gRPC client. A new one
 //! without a test here fails the comparison with the complete list.
 
-mod beside;
+pub mod beside;
 mod denials;
 mod of_requests;
 mod of_the_store;

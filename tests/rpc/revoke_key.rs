@@ -5,7 +5,7 @@ use countersign::rpc::proto::{DenialReason, RevokeKeyRequest, RevokeReason};
 use tonic::Code;
 
 use super::refusal::{denied, invalid, last_administrator, not_found, refused};
-use super::verbs::{RESERVED_ACCOUNT, key_with_scopes};
+use super::verbs::{ALL_RESERVED, RESERVED_ACCOUNT, key_with_scopes};
 use crate::harness::{Database, Server, key};
 use crate::on_both_databases;
 
@@ -105,8 +105,7 @@ async fn the_last_administrator_stays_unless_forced() {
     let admin = server.as_admin().await;
     let own = server.admin().key_id;
     last_administrator(admin.revoke(&own).await);
-    let scopes = ["countersign.keys:write", "countersign.keys:revoke"];
-    let deputy = admin.mint(key_with_scopes(RESERVED_ACCOUNT, &scopes)).await;
+    let deputy = admin.mint(key_with_scopes(RESERVED_ACCOUNT, &ALL_RESERVED)).await;
     let (last, deputy) = (deputy.key.key_id, admin.with(deputy.credential));
     deputy.revoke(&own).await.expect("there is another now");
     last_administrator(deputy.revoke(&last).await);

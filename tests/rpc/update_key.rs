@@ -7,7 +7,7 @@ use countersign::rpc::proto::{Key, UpdateKeyRequest};
 use tonic::Code;
 
 use super::refusal::{denied, invalid, is_revoked, last_administrator, not_found, refused};
-use super::verbs::{RESERVED_ACCOUNT, in_millis, key_with_scopes, mask};
+use super::verbs::{ALL_RESERVED, RESERVED_ACCOUNT, in_millis, key_with_scopes, mask};
 use crate::harness::{Database, Server, eventually, key};
 use crate::on_both_databases;
 
@@ -235,11 +235,11 @@ async fn the_last_administrator_stays_one_unless_forced() {
     admin.update(named(&own, "boss"), &["display_name"]).await.expect("the rest may change");
     let short_lived = Key {
         expire_time: Some(in_millis(3_600_000)),
-        ..key_with_scopes(RESERVED_ACCOUNT, &["countersign.keys:write"])
+        ..key_with_scopes(RESERVED_ACCOUNT, &ALL_RESERVED)
     };
     admin.mint(short_lived).await;
     last_administrator(admin.update(expiring.clone(), &["expire_time"]).await);
-    let deputy = admin.mint(key_with_scopes(RESERVED_ACCOUNT, &["countersign.keys:write"])).await;
+    let deputy = admin.mint(key_with_scopes(RESERVED_ACCOUNT, &ALL_RESERVED)).await;
     admin.update(expiring, &["expire_time"]).await.expect("somebody else lasts");
     admin.revoke(&deputy.key.key_id).await.expect_err("now the deputy is the last");
     admin.update_by_force(powerless, &["scopes"]).await.expect("forced");

@@ -9,6 +9,7 @@ use countersign::domain::draft::KeyDraft;
 use countersign::domain::ids::{Environment, KeyId};
 use countersign::domain::key::{Key, NewSecret, changes};
 use countersign::domain::keyring::{Digest, RootKey, RootKeyring};
+use countersign::domain::permission::Permission;
 use countersign::domain::random::{OsRandom, draw};
 use countersign::domain::time::Timestamp;
 use countersign::store::{
@@ -198,7 +199,7 @@ pub fn acme() -> KeyDraft {
 pub fn administrator() -> KeyDraft {
     KeyDraft {
         account_id: "countersign".to_owned(),
-        scopes: vec!["countersign.keys:write".to_owned()],
+        scopes: Permission::ALL.map(|one| one.scope().to_owned()).to_vec(),
         allowed_cidrs: vec![],
         ..acme()
     }

@@ -1,8 +1,12 @@
 //! Every decision, and what is left of it.
 
+use std::time::Duration;
+
 use countersign::domain::Error;
 use countersign::domain::audit::{EventType, RevokeReason};
-use countersign::domain::key::Lifecycle;
+use countersign::domain::ids::KeyId;
+use countersign::domain::key::{Administration, Lifecycle, NewSecret};
+use countersign::domain::keyring::Digest;
 use countersign::store::{Decision, Target};
 
 use super::bench::*;
@@ -125,29 +129,60 @@ on_both_databases! {
         assert_eq!(bench.dump().await, before);
     }
 
-    async fn the_last_administrator_is_known(db: Database) {
+    async fn it_is_known_who_else_can_administer(db: Database) {
+        use Administration::{Lasting, Limited, None};
         let bench = Bench::new(db).await;
-        assert_eq!(bench.store.has_lasting_administrator().await, Ok(false));
-        create_from(&bench.store, "a1", administrator(), None).await.expect("creates");
-        assert_eq!(bench.store.has_lasting_administrator().await, Ok(true));
-        let another = async |id: &str| {
-            let asked = bench.store.change_key(Target::Existing(id), None, |before| {
-                Ok(Decision::Unchanged(before.other_lasting_administrator))
+        let others = async |id: &str| {
+            let asked = bench.store.change_key(Target::Existing(id), Option::None, |before| {
+                Ok(Decision::Unchanged(before.others))
             });
             asked.await.expect("reads").reply
         };
-        assert!(!another("a1").await);
+        assert_eq!(others("a1").await, None);
+        for id in ["a1", "a2", "a3"] {
+            create_from(&bench.store, id, administrator(), Option::None).await.expect("creates");
+        }
+        assert_eq!(others("a1").await, Lasting);
+        // With two versions each: one key's rows must not be taken for another's.
+        for id in ["a1", "a2", "a3"] {
+            let rotated = change(&bench.store, id, EventType::KeyRotated, |key, before| {
+                let new = NewSecret { digest: Digest::from_bytes([7; 32]), hint: String::new() };
+                key.rotate(new, Duration::from_secs(3_600), before.now)
+            });
+            rotated.await.expect("rotates");
+        }
+        assert_eq!(others("a1").await, Lasting);
+        for id in ["a2", "a3"] {
+            let expiring = change(&bench.store, id, EventType::KeyUpdated, |key, before| {
+                key.expire_time = before.now.checked_add(Duration::from_secs(3_600));
+                Ok(())
+            });
+            expiring.await.expect("changes");
+        }
+        assert_eq!((others("a1").await, others("a2").await), (Limited, Lasting));
+        for id in ["a2", "a3"] {
+            let off = change(&bench.store, id, EventType::KeyDisabled, |key, _| key.disable());
+            off.await.expect("changes");
+        }
+        assert_eq!((others("a1").await, others("a2").await), (None, Lasting));
+    }
+
+    async fn the_callers_key_is_read_under_the_lock(db: Database) {
+        let bench = Bench::new(db).await;
+        create_from(&bench.store, "a1", administrator(), None).await.expect("creates");
         create(&bench.store, "k1").await.expect("creates");
-        assert!(another("k1").await, "nobody asks about a key that never administers");
-        create_from(&bench.store, "a2", administrator(), None).await.expect("creates");
-        assert!(another("a1").await && another("a2").await);
-        let expiring = change(&bench.store, "a2", EventType::KeyUpdated, |key, before| {
-            key.expire_time = before.now.checked_add(std::time::Duration::from_secs(60));
-            Ok(())
-        });
-        expiring.await.expect("changes");
-        assert!(!another("a1").await && another("a2").await);
-        assert_eq!(bench.store.has_lasting_administrator().await, Ok(true));
+        let caller = KeyId::from_stored("a1".to_owned()).expect("valid");
+        let state = async || {
+            let target = Target::Existing("k1");
+            let asked = bench.store.change_key_for(Some(&caller), target, None, |before| {
+                Ok(Decision::Unchanged(before.caller.as_ref().map(|key| key.lifecycle)))
+            });
+            asked.await.expect("reads").reply
+        };
+        assert_eq!(state().await, Some(Lifecycle::Active));
+        let off = change(&bench.store, "a1", EventType::KeyDisabled, |key, _| key.disable());
+        off.await.expect("changes");
+        assert_eq!(state().await, Some(Lifecycle::Disabled));
     }
 
     async fn time_in_the_log_never_goes_back(db: Database) {
