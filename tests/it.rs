@@ -24,6 +24,7 @@ mod errors;
 mod harness_itself;
 mod house;
 mod journey;
+mod middleware;
 mod model;
 mod permissions;
 mod python;

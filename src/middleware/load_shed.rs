@@ -1,6 +1,8 @@
 //! Turns requests away when this replica has its hands full.
 //!
-//! One limit for all connections and cores. tonic's and tower's concurrency limits count per connection
+//! One limit for all connections and cores, and a small one of its own for the doors that are open to
+//! anybody: whoever holds all of their places, with streams that never end, takes none of our services'.
+//! tonic's and tower's concurrency limits count per connection
 //! and let the rest wait, so that under overload every answer comes too late.
 
 use std::pin::Pin;
@@ -15,22 +17,47 @@ use tonic::Status;
 use tower::{Layer, Service};
 
 use super::Answering;
-use super::method::is_health_check;
+use super::method::{Door, door, is_health_check};
 use crate::domain::Error;
 
 /// When to try again: long enough for thousands of requests to be answered.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Sheds what is over the limit.
+/// The places left.
+#[derive(Clone)]
+struct Places {
+    /// For requests to our own services.
+    ours: Arc<Semaphore>,
+    /// For reflection, watched health, and paths that lead nowhere.
+    open: Arc<Semaphore>,
+}
+
+impl Places {
+    /// A place for a request: `None` if it needs none.
+    fn take(&self, path: &str) -> Result<Option<OwnedSemaphorePermit>, Error> {
+        if is_health_check(path) {
+            return Ok(None);
+        }
+        let (places, what) = match door(path) {
+            Door::Open => (&self.open, "too many streams of health and reflection"),
+            Door::Verifier(_) | Door::Admin => (&self.ours, "too many requests in work"),
+        };
+        let overloaded = Error::Overloaded { what, retry_after: RETRY_AFTER };
+        Arc::clone(places).try_acquire_owned().map(Some).map_err(|_| overloaded)
+    }
+}
+
+/// Sheds what is over the limits.
 #[derive(Clone)]
 pub(super) struct LoadShedLayer {
-    in_flight: Arc<Semaphore>,
+    places: Places,
 }
 
 impl LoadShedLayer {
-    /// The permits are the places left.
-    pub(super) fn new(in_flight: Arc<Semaphore>) -> Self {
-        Self { in_flight }
+    /// So many places for our own services, and so many for what is open to anybody.
+    pub(super) fn new(ours: usize, open: usize) -> Self {
+        let places = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+        Self { places: Places { ours: places(ours), open: places(open) } }
     }
 }
 
@@ -38,14 +65,14 @@ impl<S> Layer<S> for LoadShedLayer {
     type Service = LoadShed<S>;
 
     fn layer(&self, inner: S) -> LoadShed<S> {
-        LoadShed { in_flight: Arc::clone(&self.in_flight), inner }
+        LoadShed { places: self.places.clone(), inner }
     }
 }
 
 /// See [`LoadShedLayer`].
 #[derive(Clone)]
 pub struct LoadShed<S> {
-    in_flight: Arc<Semaphore>,
+    places: Places,
     inner: S,
 }
 
@@ -65,14 +92,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let place = if is_health_check(request.uri().path()) {
-            None
-        } else if let Ok(place) = Arc::clone(&self.in_flight).try_acquire_owned() {
-            Some(place)
-        } else {
-            let overloaded =
-                Error::Overloaded { what: "too many requests in work", retry_after: RETRY_AFTER };
-            return Box::pin(std::future::ready(Ok(Status::from(overloaded).into_http())));
+        let place = match self.places.take(request.uri().path()) {
+            Ok(place) => place,
+            Err(error) => return Box::pin(std::future::ready(Ok(Status::from(error).into_http()))),
         };
         let answer = self.inner.call(request);
         Box::pin(async move { Ok(answer.await?.map(|body| Counted { body, place })) })

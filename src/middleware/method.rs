@@ -48,6 +48,12 @@ pub(super) fn is_health_check(path: &str) -> bool {
     path == "/grpc.health.v1.Health/Check"
 }
 
+/// Whether the caller sends one message and no more, so that it can be expected to come soon. Only
+/// reflection takes many.
+pub(super) fn takes_one_message(path: &str) -> bool {
+    !path.starts_with("/grpc.reflection.")
+}
+
 fn find(path: &str) -> Option<(Verb, &'static str)> {
     let path = path.strip_prefix('/')?;
     VERBS.iter().find(|(_, name, _)| *name == path).map(|(verb, name, _)| (*verb, *name))
@@ -79,6 +85,19 @@ mod tests {
         assert_eq!(door("/countersign.v2.KeyVerifier/Verify"), Door::Admin);
         assert_eq!(door("/grpc.health.v1.Health/Check"), Door::Open);
         assert_eq!(door("/"), Door::Open);
+    }
+
+    #[test]
+    fn only_reflection_takes_many_messages() {
+        let pool = prost_reflect::DescriptorPool::decode(crate::rpc::proto::FILE_DESCRIPTOR_SET);
+        for service in pool.expect("descriptors").services() {
+            for method in service.methods() {
+                let path = format!("/{}/{}", service.full_name(), method.name());
+                assert_eq!(takes_one_message(&path), !method.is_client_streaming(), "{path}");
+            }
+        }
+        assert!(takes_one_message("/grpc.health.v1.Health/Watch"));
+        assert!(!takes_one_message("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! that refuses it. A layer only finds out who calls; what the caller may do is decided in `control`.
 //! Every refusal is made by `rpc::status`.
 
+mod arrival;
 mod authenticate;
 mod deadline;
 mod decoding;
@@ -15,12 +16,13 @@ mod trace;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Response;
-use tokio::sync::Semaphore;
 use tower::ServiceBuilder;
 
 use crate::verify::Verifier;
+use arrival::{Arrival, ArrivalLayer};
 use authenticate::{Authenticate, AuthenticateLayer};
 use deadline::{Deadline, DeadlineLayer};
 use decoding::{Decoding, DecodingLayer};
@@ -30,10 +32,15 @@ use trace::{Trace, TraceLayer};
 /// A response that is being made.
 type Answering<B, E> = Pin<Box<dyn Future<Output = Result<Response<B>, E>> + Send>>;
 
+/// The most streams of health and reflection, which are open to anybody, on this replica.
+pub const MAX_OPEN_STREAMS: usize = 256;
+/// How long the message of a request is waited for.
+const MESSAGE_ARRIVES_WITHIN: Duration = Duration::from_secs(10);
+
 /// What can be set about the middleware.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// The most requests in work at once on this replica, streams included; one more is turned away.
+    /// The most requests to our own services in work at once on this replica, watches included; one more is turned away.
     pub max_in_flight: usize,
     /// Whether callers of `KeyVerifier` need a credential of their own, whose key holds
     /// `countersign.verify:call`.
@@ -49,18 +56,18 @@ impl Default for Settings {
 /// What all requests of this replica share, on whatever listener and core they arrive.
 #[derive(Clone)]
 pub struct Middleware {
-    in_flight: Arc<Semaphore>,
+    load_shed: LoadShedLayer,
     authenticate: AuthenticateLayer,
 }
 
 /// A service with everything in front of it that a request passes.
-pub type Guarded<S> = Trace<LoadShed<Deadline<Decoding<Authenticate<S>>>>>;
+pub type Guarded<S> = Trace<LoadShed<Deadline<Decoding<Authenticate<Arrival<S>>>>>>;
 
 impl Middleware {
     /// The middleware of one replica.
     pub fn new(settings: Settings, verifier: Arc<Verifier>) -> Self {
         Self {
-            in_flight: Arc::new(Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS))),
+            load_shed: LoadShedLayer::new(settings.max_in_flight, MAX_OPEN_STREAMS),
             authenticate: AuthenticateLayer::new(verifier, settings.require_verify_credential),
         }
     }
@@ -71,13 +78,15 @@ impl Middleware {
             // First, so that a refusal is seen too, and later layers speak within the request's span.
             .layer(TraceLayer)
             // Before anything costs anything. Requests that wait would only grow old together.
-            .layer(LoadShedLayer::new(Arc::clone(&self.in_flight)))
+            .layer(self.load_shed.clone())
             // Around all work for the request. What must not be cut short runs in a task of its own.
             .layer(DeadlineLayer)
             // What tonic says about messages that it can't read is said in the words of our table.
             .layer(DecodingLayer)
-            // Last, so that the service is told who calls.
+            // Before the service, so that it is told who calls.
             .layer(self.authenticate.clone())
+            // Last: the message of a request that is refused is never waited for.
+            .layer(ArrivalLayer::new(MESSAGE_ARRIVES_WITHIN))
             .service(service)
     }
 }
