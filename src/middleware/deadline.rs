@@ -118,11 +118,14 @@ impl<R: Body + Default + Unpin> Body for Timed<R> {
         if self.is_over {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            return Poll::Ready(frame);
+        // The end first: a stream that always has something to say would never come to it.
+        if !self.end.as_ref().is_some_and(|end| end.deadline() <= Instant::now()) {
+            if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+                return Poll::Ready(frame);
+            }
+            let Some(end) = self.end.as_mut() else { return Poll::Pending };
+            std::task::ready!(end.as_mut().poll(cx));
         }
-        let Some(end) = self.end.as_mut() else { return Poll::Pending };
-        std::task::ready!(end.as_mut().poll(cx));
         // What feeds the body learns from its end that nobody reads any more.
         self.body = R::default();
         self.is_over = true;

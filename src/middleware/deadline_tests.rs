@@ -28,6 +28,22 @@ impl Body for Silent {
     }
 }
 
+/// A body that always has something to say.
+#[derive(Debug, Default)]
+struct Busy;
+
+impl Body for Busy {
+    type Data = prost::bytes::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(Self::Data::from_static(b"more")))))
+    }
+}
+
 #[test]
 fn timeouts_are_read_as_grpc_writes_them() {
     let cases = [
@@ -76,4 +92,17 @@ async fn a_stream_ends_with_deadline_exceeded() {
     let status = Status::from_header_map(trailers).expect("a status");
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert!(next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_busy_stream_ends_too() {
+    let service = service_fn(|_| async { Ok::<_, Infallible>(Response::new(Busy)) });
+    let response = DeadlineLayer.layer(service).oneshot(request("1n")).await.expect("an answer");
+    let mut body = response.into_body();
+    let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+    let frame = frame.expect("a frame").expect("no failure");
+    let trailers = frame.into_trailers().expect("the nanosecond is over: no more of the stream");
+    let status = Status::from_header_map(&trailers).expect("a status");
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert!(body.is_end_stream());
 }
