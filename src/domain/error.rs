@@ -33,6 +33,10 @@ pub enum Error {
         limit: usize,
     },
 
+    /// The answers before this one in a batch are as much as clients read. `RESOURCE_EXHAUSTED`
+    #[error("the batch's reply would be too large; ask for these again")]
+    ReplyTooLarge,
+
     /// No such key, or one that the caller's account does not own. `NOT_FOUND`
     #[error("no key {key_id}")]
     KeyNotFound {
@@ -138,6 +142,7 @@ impl Error {
         match self {
             Self::InvalidRequest(_) => "INVALID_REQUEST",
             Self::RequestTooLarge { .. } => "REQUEST_TOO_LARGE",
+            Self::ReplyTooLarge => "REPLY_TOO_LARGE",
             Self::KeyNotFound { .. } => "KEY_NOT_FOUND",
             Self::RequestIdReused => "REQUEST_ID_REUSED",
             Self::ReplyForgotten { .. } => "REPLY_FORGOTTEN",

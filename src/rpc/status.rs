@@ -16,9 +16,10 @@ pub const ERROR_DOMAIN: &str = "countersign";
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
 /// Each error by [`Error::reason`], with the code that callers get.
-pub const CODES: [(&str, Code); 20] = [
+pub const CODES: [(&str, Code); 21] = [
     ("INVALID_REQUEST", Code::InvalidArgument),
     ("REQUEST_TOO_LARGE", Code::ResourceExhausted),
+    ("REPLY_TOO_LARGE", Code::ResourceExhausted),
     ("KEY_NOT_FOUND", Code::NotFound),
     ("SECRET_NOT_FOUND", Code::NotFound),
     ("REQUEST_ID_REUSED", Code::AlreadyExists),

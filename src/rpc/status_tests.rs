@@ -5,6 +5,7 @@ fn one_of_each() -> Vec<Error> {
     let listed = |error: &Error| match error {
         Error::InvalidRequest(_)
         | Error::RequestTooLarge { .. }
+        | Error::ReplyTooLarge
         | Error::KeyNotFound { .. }
         | Error::RequestIdReused
         | Error::ReplyForgotten { .. }
@@ -27,6 +28,7 @@ fn one_of_each() -> Vec<Error> {
     let all = vec![
         Error::invalid("key.scopes[0]", "scope must not be empty"),
         Error::RequestTooLarge { limit: 4_194_304 },
+        Error::ReplyTooLarge,
         Error::KeyNotFound { key_id: "csk_live_1".to_owned() },
         Error::RequestIdReused,
         Error::ReplyForgotten { key_id: "csk_live_1".to_owned() },

@@ -132,6 +132,11 @@ impl Verifier {
         &self.brands
     }
 
+    /// The clock that staleness is measured with, for whoever asks many questions in a row.
+    pub fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
     /// Verifies a credential.
     ///
     /// # Errors
@@ -197,15 +202,14 @@ impl Verifier {
             return Decision::unproven(DenialReason::InvalidCredential);
         }
         let now = self.position.now(self.clock.as_ref());
-        let denial = judge(&proof, &query.question, now).err();
+        // Held against the key's scopes once: the checks then see what is left, and its first decides.
+        let missing = proof.key().scopes.missing(query.question.required_scopes);
+        let question = Question { required_scopes: &missing, ..query.question.clone() };
+        let denial = judge(&proof, &question, now).err();
+        let checks =
+            if query.explain { explain(&proof, &question, now).collect() } else { Vec::new() };
         let missing_scopes = if denial == Some(DenialReason::ScopeMissing) {
-            let missing = proof.key().scopes.missing(query.question.required_scopes);
-            missing.into_iter().map(ToString::to_string).collect()
-        } else {
-            Vec::new()
-        };
-        let checks = if query.explain {
-            explain(&proof, &query.question, now).collect()
+            missing.iter().map(ToString::to_string).collect()
         } else {
             Vec::new()
         };

@@ -9,6 +9,7 @@ use countersign::domain::permission::{Permission, VERBS};
 use countersign::domain::scope::GrantedScopes;
 use countersign::domain::verdict::MAX_SECRETS;
 use countersign::domain::{draft, filter};
+use countersign::middleware::MAX_OPEN_STREAMS;
 use countersign::rpc::status::{CODES, MAX_REQUEST_BYTES};
 
 use super::readme;
@@ -121,6 +122,7 @@ fn the_limits_are_those_of_the_code() {
     for (text, said) in [
         (&verifier, "all of them: up to 100, without"),
         (&verifier, "1 to 1,000 requests;"),
+        (&verifier, "The answers take up to 3.5 MiB"),
         (&admin, "Keys per page, at most 1,000 (more is cut to that). Zero: 50."),
         (&admin, "up to 366 days"),
         (
@@ -157,6 +159,11 @@ fn the_limits_are_those_of_the_code() {
         ),
         ("required scopes of a Verify", "100".to_owned()),
         ("requests of a BatchVerify", "1,000".to_owned()),
+        (
+            "answers of a BatchVerify",
+            "3.5 MiB; what no longer fits is RESOURCE_EXHAUSTED in its place".to_owned(),
+        ),
+        ("open streams of health and reflection", thousands(MAX_OPEN_STREAMS)),
         ("rows of a page", "1,000, or about 3 MiB; 50 if not said".to_owned()),
         (
             "a filter",

@@ -5,9 +5,9 @@ use countersign::rpc::proto::verify_request::Presented;
 use countersign::rpc::proto::{BatchVerifyRequest, DenialReason, VerifyRequest, VerifyResponse};
 use prost::Message;
 use tonic::{Code, Status};
-use tonic_types::StatusExt;
 
 use super::refusal::{denied, invalid, refused, unauthenticated};
+use super::verbs::key_with_scopes;
 use crate::harness::{Caller, Credential, Database, Server, key};
 use crate::on_both_databases;
 
@@ -29,6 +29,52 @@ fn answer(entry: &Entry) -> &VerifyResponse {
     }
 }
 
+/// An error in the place of an answer, as the call's own would be.
+#[track_caller]
+fn status(entry: &Entry) -> Status {
+    let Entry::Error(error) = entry else { panic!("an answer") };
+    Status::with_details(error.code.into(), &*error.message, error.encode_to_vec().into())
+}
+
+/// A thousand times the same question about a key with so many scopes that its answers are too long
+/// for one reply.
+pub async fn with_long_answers(admin: &Caller) -> Vec<VerifyRequest> {
+    let scopes: Vec<String> =
+        (0..1_000).map(|n| format!("reports:number-{n:04}:of-long-name")).collect();
+    let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+    let minted = admin.mint(key_with_scopes("acme", &scopes)).await;
+    vec![about(&minted.credential); 1_000]
+}
+
+/// What is said of the last of them.
+pub async fn too_large(admin: &Caller) -> Status {
+    let entries = ask(admin, with_long_answers(admin).await).await.expect("a reply");
+    status(entries.last().expect("entries"))
+}
+
+#[tokio::test]
+async fn a_reply_is_never_longer_than_clients_read() {
+    let server = Server::start(Database::Sqlite).await;
+    let admin = server.as_admin().await;
+    let mut requests = with_long_answers(&admin).await;
+    let mut replies = 0;
+    while !requests.is_empty() {
+        let entries = ask(&admin, requests.clone()).await.expect("a reply that this client reads");
+        assert_eq!(entries.len(), requests.len(), "one result for each request");
+        let answered =
+            entries.iter().take_while(|entry| matches!(entry, Entry::Response(_))).count();
+        assert!(answered == requests.len() || answered > 50, "{answered} answers of 32 KiB");
+        assert!(entries[..answered].iter().all(|entry| answer(entry).allowed));
+        for entry in &entries[answered..] {
+            refused::<()>(Err(status(entry)), Code::ResourceExhausted, "REPLY_TOO_LARGE")
+                .says("the batch's reply would be too large; ask for these again");
+        }
+        requests.drain(..answered);
+        replies += 1;
+    }
+    assert!(replies > 5, "{replies} replies for 33 MB");
+}
+
 on_both_databases! {
     async fn every_entry_gets_its_own_answer_in_its_place(db: Database) {
         let server = Server::start(db).await;
@@ -47,11 +93,7 @@ on_both_databases! {
         let entries = ask(&admin.anonymous(), requests).await.unwrap();
         assert_eq!(entries.len(), 5);
         assert_eq!(answer(&entries[0]).denial_reason(), DenialReason::Revoked);
-        let Entry::Error(error) = &entries[1] else { panic!("a malformed entry is an error") };
-        assert_eq!(error.code, Code::InvalidArgument as i32);
-        let status = Status::with_details(Code::InvalidArgument, &*error.message, error.encode_to_vec().into());
-        assert!(status.get_details_error_info().is_some());
-        invalid::<()>(Err(status), "client_ip", "must be an IPv4 or IPv6 address");
+        invalid::<()>(Err(status(&entries[1])), "client_ip", "must be an IPv4 or IPv6 address");
         assert!(answer(&entries[2]).allowed);
         assert_eq!(answer(&entries[3]).denial_reason(), DenialReason::Missing);
         assert_eq!(answer(&entries[4]).missing_scopes, ["a:b"]);

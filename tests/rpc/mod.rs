@@ -1,7 +1,6 @@
 //! Each RPC against the real server, one file each: what it does, and what it says to bad input. A
 //! test in `permissions` finds an RPC that has no file here.
 
-mod batch_verify;
 mod callers;
 mod create_key;
 mod delete_key;
@@ -18,6 +17,7 @@ mod verify;
 mod verify_credentials;
 mod watch_audit_events;
 
+pub mod batch_verify;
 pub mod refusal;
 pub mod verbs;
 pub mod watchers;

@@ -113,19 +113,7 @@ impl GrantedScope {
 
     /// Whether whoever was granted this may do what `required` names.
     pub fn covers(&self, required: &RequiredScope) -> bool {
-        if self.is_reserved() || required.is_reserved() {
-            return self.0 == required.0;
-        }
-        let (mut granted, mut asked) = (self.0.split(':').peekable(), required.0.split(':'));
-        loop {
-            match (granted.next(), asked.next()) {
-                (None, None) => return true,
-                (Some("*"), Some(_)) if granted.peek().is_none() => return true,
-                (Some("*"), Some(_)) => {}
-                (Some(one), Some(other)) if one == other => {}
-                _ => return false,
-            }
-        }
+        set::covered(std::slice::from_ref(self), required)
     }
 }
 
