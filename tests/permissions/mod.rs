@@ -95,6 +95,8 @@ enum Outcome {
     PermissionDenied,
     /// The permission check, at least: the empty request may still be refused for what it lacks.
     Passes,
+    /// Neither: nobody can say whether the caller would have been let in.
+    Unclear(Code),
 }
 
 /// Calls an RPC with an empty message, which changes nothing anywhere.
@@ -109,7 +111,10 @@ async fn call(channel: &Channel, method: &str, credential: Option<&Credential>) 
         Some(Code::Unauthenticated) => Outcome::Unauthenticated,
         Some(Code::PermissionDenied) => Outcome::PermissionDenied,
         Some(Code::Unimplemented) => panic!("{method} is in the contract but is not served"),
-        _ => Outcome::Passes,
+        None | Some(Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition) => {
+            Outcome::Passes
+        }
+        Some(other) => Outcome::Unclear(other),
     }
 }
 
