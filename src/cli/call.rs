@@ -95,7 +95,8 @@ impl Server {
     }
 
     /// Makes a call of `KeyAdmin`, and makes it again when the server is UNAVAILABLE: repeating one is
-    /// always safe, for Create and Rotate because of their request id.
+    /// safe, for Create and Rotate because of their request id. Not so with an etag: see
+    /// [`Self::ask_once`].
     pub(super) async fn ask<T, F>(&self, mut call: impl FnMut(Admin) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -103,7 +104,16 @@ impl Server {
         self.insist(|| call(self.admin())).await
     }
 
-    /// The same for a call of any service.
+    /// Makes a call of `KeyAdmin` that can't be repeated. A change that was made and whose reply was lost
+    /// no longer has its etag, so that a second attempt would say that it was not made.
+    pub(super) async fn ask_once<T, F>(&self, call: impl FnOnce(Admin) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.in_time(call(self.admin())).await
+    }
+
+    /// The same as [`Self::ask`] for a call of any service.
     pub(super) async fn insist<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -119,7 +129,14 @@ impl Server {
             }
             call().await
         };
-        match tokio::time::timeout(self.timeout, attempts).await {
+        self.in_time(attempts).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Failure> {
+        match tokio::time::timeout(self.timeout, answer).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(self.explained(status)),
             Err(_) => Err(Failure::Said(format!(

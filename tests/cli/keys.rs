@@ -1,9 +1,11 @@
 //! `countersign keys …`
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::{Terminal, secret_of, without_defaults};
-use crate::harness::{Database, Server, canary};
+use crate::harness::{Database, Proxy, Server, Store, canary, postgres};
 use crate::journey::person::Person;
 use crate::on_both_databases;
 
@@ -186,4 +188,28 @@ async fn a_stale_etag_refuses_the_update() {
     let refused = admin.fails(["keys", "update", &id, "--name", "second", "--etag", &etag]);
     assert!(refused.starts_with("ABORTED: "), "{refused}");
     assert_eq!(value(&admin.says(["keys", "get", &id]), "name"), "first");
+}
+
+/// The server loses the database's word that the change was made, and says UNAVAILABLE.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_update_that_was_unavailable_is_repeated_unless_it_has_an_etag() {
+    let mut store = Store::fresh(Database::Postgres).await;
+    let url = store.url.take().expect("PostgreSQL has a URL");
+    let proxy = Proxy::to(postgres::address_of(&url)).await;
+    store.url = Some(postgres::through(&url, proxy.address()));
+    let server = Server::on_store(Arc::new(store)).start().await;
+    let admin = Terminal::of_admin(&server);
+    let id = admin.creates().key_id;
+    let name = || value(&admin.says(["keys", "get", &id]), "name");
+
+    proxy.lose_commit_replies(1);
+    admin.says(["keys", "update", &id, "--name", "weekly"]);
+    assert_eq!((proxy.lost_replies(), name().as_str()), (1, "weekly"));
+
+    let key = admin.says_json(["keys", "get", &id]);
+    let etag = key["etag"].as_str().expect("an etag");
+    proxy.lose_commit_replies(1);
+    let said = admin.fails(["keys", "update", &id, "--name", "monthly", "--etag", etag]);
+    assert_eq!((proxy.lost_replies(), name().as_str()), (2, "monthly"), "the change was made");
+    assert!(said.starts_with("UNAVAILABLE: "), "ABORTED would say that it was not: {said}");
 }

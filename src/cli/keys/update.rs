@@ -4,7 +4,7 @@ use prost_types::FieldMask;
 
 use super::parse_label;
 use super::show::changed;
-use crate::cli::call::Server;
+use crate::cli::call::{Admin, Server};
 use crate::cli::failure::Failure;
 use crate::cli::time::{When, parse_when};
 use crate::rpc::proto::{Key, UpdateKeyRequest};
@@ -44,7 +44,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "FIELD", value_enum, value_delimiter = ',')]
     clear: Vec<Clearable>,
 
-    /// Refuse the change if the key is not as it was when this etag was read
+    /// Refuse the change if the key is not as it was when this etag was read. Such a change is tried
+    /// once: if no answer comes, see with `keys get` whether it was made
     #[arg(long, default_value = "", hide_default_value = true)]
     etag: String,
 
@@ -78,12 +79,12 @@ impl Clearable {
 
 pub(super) async fn run(server: &Server, args: Args, in_json: bool) -> Result<(), Failure> {
     let request = request(args)?;
-    let reply = server
-        .ask(|mut admin| {
-            let request = request.clone();
-            async move { admin.update_key(request).await }
-        })
-        .await?;
+    let has_etag = request.key.as_ref().is_some_and(|key| !key.etag.is_empty());
+    let update = |mut admin: Admin| {
+        let request = request.clone();
+        async move { admin.update_key(request).await }
+    };
+    let reply = if has_etag { server.ask_once(update).await? } else { server.ask(update).await? };
     changed(in_json, "UpdateKeyResponse", &reply, reply.key.clone())
 }
 
