@@ -5,7 +5,7 @@ use countersign::rpc::proto::key_admin_client::KeyAdminClient;
 use countersign::rpc::proto::{Environment, Key, ListKeysRequest};
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use super::refusal::{denied, unauthenticated};
 use super::verbs::{ALL_RESERVED, RESERVED_ACCOUNT, in_millis, key_with_scopes};
@@ -88,6 +88,31 @@ async fn anything_else_is_turned_away_without_an_echo() {
         assert!(!said.contains(&key_id) && !said.contains(&secret[9..40]), "{}", status.code());
         unauthenticated(outcome, words);
     }
+}
+
+/// All that a refusal says: code, message, details and headers, but for the time of day.
+fn every_byte(outcome: Result<(), Status>) -> (Code, String, Vec<u8>, Vec<String>) {
+    let status = outcome.expect_err("turned away");
+    let mut headers = status.metadata().clone().into_headers();
+    assert!(headers.remove("date").is_some());
+    let headers = headers.iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
+    (status.code(), status.message().to_owned(), status.details().to_owned(), headers)
+}
+
+#[tokio::test]
+async fn an_unknown_id_and_a_wrong_secret_are_turned_away_with_the_same_bytes() {
+    let server = Server::start(Database::Sqlite).await;
+    let (admin, door) = (server.as_admin().await, Door::of(&server).await);
+    let other = admin.mint(key_with_scopes("acme", &[])).await.credential;
+    let wrong = Credential { secret: other.secret.clone(), ..server.admin() };
+    let nobody = "csk_live_0000000000000000000000".to_owned();
+    let unknown = Credential { key_id: nobody, ..server.admin() };
+    let wrong = every_byte(door.knock_as(&wrong).await);
+    assert_eq!(wrong.0, Code::Unauthenticated);
+    assert_eq!(wrong, every_byte(door.knock_as(&unknown).await));
+    // Nor does a good secret of a key that was revoked say more.
+    admin.revoke(&other.key_id).await.unwrap();
+    assert_eq!(wrong, every_byte(door.knock_as(&other).await));
 }
 
 #[tokio::test]
