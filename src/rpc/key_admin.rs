@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
@@ -89,9 +90,16 @@ impl KeyAdminService {
             outcome
         };
         let task = self.runtime.spawn(task.in_current_span());
-        task.await.unwrap_or_else(|died| {
-            Err(Error::Internal(format!("an administration task died: {died}")))
-        })
+        task.await.unwrap_or_else(|died| Err(unfinished(&died)))
+    }
+}
+
+/// Why a task gave no outcome. Nothing cancels one but the end of its runtime.
+fn unfinished(died: &JoinError) -> Error {
+    if died.is_cancelled() {
+        Error::Unavailable("the server stopped before it was done")
+    } else {
+        Error::Internal(format!("an administration task died: {died}"))
     }
 }
 
@@ -293,5 +301,21 @@ impl TryFrom<proto::GetKeyRequest> for GetKey {
 
     fn try_from(request: proto::GetKeyRequest) -> Result<Self, Error> {
         Ok(Self { key_id: request.key_id })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_shutdown_ended_may_be_tried_elsewhere_and_a_panic_is_a_fault() {
+        let cancelled = tokio::spawn(std::future::pending::<()>());
+        cancelled.abort();
+        let cancelled = unfinished(&cancelled.await.expect_err("it was cancelled"));
+        assert!(matches!(cancelled, Error::Unavailable(_)), "{cancelled:?}");
+        let panicked = tokio::spawn(async { panic!("on purpose") });
+        let panicked = unfinished(&panicked.await.expect_err("it panicked"));
+        assert!(matches!(panicked, Error::Internal(_)), "{panicked:?}");
     }
 }
