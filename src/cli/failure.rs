@@ -10,7 +10,7 @@ use tonic_types::StatusExt as _;
 use super::output;
 use crate::config::SettingsError;
 
-const DENIED: u8 = 1;
+const NO: u8 = 1;
 const FAILED: u8 = 2;
 
 /// Why a command did not end well.
@@ -18,6 +18,8 @@ const FAILED: u8 = 2;
 pub(super) enum Failure {
     /// `verify` answered, and the answer was no. It is on standard output.
     Denied,
+    /// `audit check` found faults. They are on standard output.
+    Faults,
     /// In one line that says what to do.
     Said(String),
     /// clap's own text: help and version on standard output, wrong usage in one line.
@@ -56,7 +58,7 @@ impl Failure {
                 let _ = output::text(&text);
                 return ExitCode::SUCCESS;
             }
-            Self::Denied => return ExitCode::from(DENIED),
+            Self::Denied | Self::Faults => return ExitCode::from(NO),
             Self::Unread => {}
             Self::Usage(text) => output::to_stderr(&text),
             Self::Said(what) => output::error(&what),
@@ -77,11 +79,27 @@ fn in_one_line(text: &str) -> String {
 
 /// One line of code and message, and one for each bad field.
 fn report_status(status: &Status) {
-    output::error(&format!("{}: {}", code_name(status.code()), status.message()));
-    let violations = status.get_details_bad_request().map(|bad| bad.field_violations);
-    for violation in violations.unwrap_or_default() {
-        output::to_stderr(&format!("  {}: {}\n", violation.field, violation.description));
+    let (first, violations) = in_lines(status);
+    output::error(&first);
+    for violation in violations {
+        output::to_stderr(&format!("  {violation}\n"));
     }
+}
+
+/// Code and message, and the bad fields that the message does not name. What the code says already is
+/// not said again.
+fn in_lines(status: &Status) -> (String, Vec<String>) {
+    let (code, message) = (code_name(status.code()), status.message());
+    let in_words = code.to_ascii_lowercase().replace('_', " ");
+    let rest = message.strip_prefix(&in_words).and_then(|rest| rest.strip_prefix(": "));
+    let violations = status.get_details_bad_request().map(|bad| bad.field_violations);
+    let violations = violations.unwrap_or_default().into_iter();
+    let mut violations: Vec<String> =
+        violations.map(|one| format!("{}: {}", one.field, one.description)).collect();
+    if violations.len() == 1 && violations.iter().all(|only| message.contains(only)) {
+        violations.clear();
+    }
+    (format!("{code}: {}", rest.unwrap_or(message)), violations)
 }
 
 /// The code's name on the wire.
@@ -132,6 +150,39 @@ impl From<io::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Error, Violation};
+
+    fn lines(error: Error) -> Vec<String> {
+        let (first, violations) = in_lines(&error.into());
+        [first].into_iter().chain(violations).collect()
+    }
+
+    #[test]
+    fn everything_is_said_once() {
+        assert_eq!(
+            lines(Error::Unauthenticated("the credential was refused")),
+            ["UNAUTHENTICATED: the credential was refused"]
+        );
+        assert_eq!(
+            lines(Error::PermissionDenied("needs more".to_owned())),
+            ["PERMISSION_DENIED: needs more"]
+        );
+        assert_eq!(lines(Error::Unavailable("still starting")), ["UNAVAILABLE: still starting"]);
+        assert_eq!(lines(Error::StoreFull), ["RESOURCE_EXHAUSTED: the database is out of space"]);
+        let mut violations = vec![Violation::new("a", "must be b")];
+        assert_eq!(
+            lines(Error::InvalidRequest(violations.clone())),
+            ["INVALID_ARGUMENT: invalid request: a: must be b"]
+        );
+        violations.push(Violation::new("c", "must be d"));
+        let [first, rest @ ..] = &lines(Error::InvalidRequest(violations))[..] else {
+            panic!("nothing is said")
+        };
+        assert_eq!(first, "INVALID_ARGUMENT: invalid request: a: must be b (and 1 more)");
+        assert_eq!(rest, ["a: must be b", "c: must be d"]);
+        let long = Error::invalid("a", "x".repeat(600));
+        assert_eq!(lines(long).len(), 2, "what was cut from the message is not lost");
+    }
 
     #[test]
     fn wrong_usage_is_one_line() {

@@ -30,18 +30,22 @@ async fn a_credential_that_does_not_serve_is_said_to_be_one() {
     let wrong = Credential { secret: customer.secret.clone(), ..server.admin() };
 
     let none = Terminal::without_credential(&server).fails(["keys", "list"]);
-    assert!(none.starts_with("UNAUTHENTICATED: "), "{none}");
+    assert_eq!(none, "UNAUTHENTICATED: the authorization header is missing");
     let refused = admin.with(wrong).fails(["keys", "list"]);
-    assert!(refused.starts_with("UNAUTHENTICATED: "), "{refused}");
+    assert_eq!(refused, "UNAUTHENTICATED: the credential was refused");
     let stranger = admin.with(customer.clone()).fails(["keys", "list"]);
-    assert_eq!(
-        stranger,
-        "PERMISSION_DENIED: permission denied: needs the scope countersign.keys:read"
-    );
+    assert_eq!(stranger, "PERMISSION_DENIED: needs the scope countersign.keys:read");
     let half = Terminal::without_credential(&server);
     let half = half.command(["keys", "list"]).env("COUNTERSIGN_KEY_ID", &customer.key_id).run();
     let half = super::one_line_of_failure(&half);
     assert!(half.starts_with("the variable COUNTERSIGN_SECRET is not set"), "{half}");
+}
+
+#[tokio::test]
+async fn one_bad_field_is_said_once() {
+    let server = Server::start(Database::Sqlite).await;
+    let said = Terminal::of_admin(&server).fails(["keys", "list", "--order-by", "beauty"]);
+    assert!(said.starts_with("INVALID_ARGUMENT: invalid request: order_by: "), "{said}");
 }
 
 #[tokio::test]
