@@ -50,12 +50,20 @@ pub fn create(path: &Path, text: &str) -> io::Result<()> {
     // A rename would overwrite; a second name for the same file does not.
     let linked = std::fs::hard_link(&temporary, path);
     std::fs::remove_file(&temporary)?;
-    match linked {
-        // Some file systems have one name a file only. There the file is written in its place.
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => write_new(path, text)?,
-        other => other?,
-    }
+    named_or_written(linked, path, text)?;
     sync_folder_of(path)
+}
+
+/// Some file systems have one name a file only, and say so, or that it is not permitted (EPERM, as Linux
+/// says of FAT). There the file is written in its place; where nothing may be written that fails too.
+fn named_or_written(named: io::Result<()>, path: &Path, text: &str) -> io::Result<()> {
+    use io::ErrorKind::{PermissionDenied, Unsupported};
+    match named {
+        Err(error) if matches!(error.kind(), Unsupported | PermissionDenied) => {
+            write_new(path, text)
+        }
+        other => other,
+    }
 }
 
 /// Puts a file in the place of what was there, so that a crash at any moment leaves the old one or the
@@ -173,6 +181,19 @@ mod tests {
         assert_eq!(mode, 0o600);
         let names = std::fs::read_dir(folder.path()).expect("readable").count();
         assert_eq!(names, 1, "a temporary file is left");
+    }
+
+    #[test]
+    fn where_a_file_has_one_name_only_it_is_written_in_its_place() {
+        const EPERM: i32 = 1;
+        let folder = folder();
+        let path = folder.path().join("file");
+        named_or_written(Err(io::Error::from_raw_os_error(EPERM)), &path, "text").expect("written");
+        assert_eq!(*read("key file", &path).expect("readable"), "text");
+        let again = named_or_written(Err(io::ErrorKind::Unsupported.into()), &path, "other");
+        assert_eq!(again.map_err(|error| error.kind()), Err(io::ErrorKind::AlreadyExists));
+        let full = named_or_written(Err(io::ErrorKind::StorageFull.into()), &path, "other");
+        assert_eq!(full.map_err(|error| error.kind()), Err(io::ErrorKind::StorageFull));
     }
 
     #[test]
