@@ -22,10 +22,10 @@ use crate::middleware::Middleware;
 use crate::rpc::services::{Health, routes};
 use crate::rpc::{KeyAdminService, KeyVerifierService};
 use crate::store::Store;
-use crate::tasks::{Tasks, forget_replies};
+use crate::tasks::{Tasks, follow, forget_replies};
+use crate::telemetry;
 use crate::transport::{self, Pages, Readiness, Signals, Verifiers};
 use crate::verify::{Basis, Index, Verifier};
-use crate::{log, telemetry};
 
 /// A replica that has had no news of the log for so long says that it is not ready. Far more than a
 /// poll, far less than `max_staleness`: traffic should be elsewhere before answers end.
@@ -45,7 +45,8 @@ pub(super) fn run(args: SettingsArgs) -> Result<(), Failure> {
     outcome
 }
 
-/// The runtime of administration and the database. Verification has threads of its own.
+/// The runtime of administration and the database. Verification has threads of its own, and so has the
+/// follower of the log.
 fn administration() -> std::io::Result<Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Builder::new_multi_thread()
@@ -120,24 +121,23 @@ impl Server {
             let index = Arc::clone(&index);
             Box::new(move |change| index.apply(change))
         };
-        let of = (store.store_id(), store.epoch());
-        let started = log::start(
-            store.clone(),
-            of,
+        let started = follow::start(
+            &store,
             settings.log.clone(),
             Arc::clone(&clock),
             Arc::clone(&position),
             apply,
         );
-        let (log, follower) = started.await.map_err(Failure::said)?;
+        let (log, following) = started.await.map_err(Failure::said)?;
         let mut tasks = Tasks::default();
-        tasks.start("follower", async move {
-            follower.run().await;
-            "it returned"
-        });
+        tasks.start("follower", following.run());
         tasks.start("forget replies", forget_replies::run(store.clone()));
 
-        let basis = Basis { store: of.0, epoch: of.1, max_staleness: settings.log.max_staleness };
+        let basis = Basis {
+            store: store.store_id(),
+            epoch: store.epoch(),
+            max_staleness: settings.log.max_staleness,
+        };
         let verifier = Arc::new(Verifier::new(
             index,
             Arc::clone(store.data_key()),

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::page::{cut, page_size, page_token, parse_filter};
+use super::page::{Page, page_size, page_token, parse_filter};
 use super::{Control, CursoredEvent};
 use crate::domain::Error;
 use crate::domain::audit::LoggedEvent;
@@ -52,14 +52,20 @@ impl Control {
         let after = page_token(&request.page_token, data_key, &query)?;
         let after_revision = after.map_or(0, |token| token.sort_value.unsigned_abs());
 
-        let query_events = EventQuery { account, filter, after_revision, limit: size + 1 };
-        let mut events = self.store.list_events(&query_events).await?;
-        let next_page_token =
-            cut(&mut events, size, |logged| &logged.event).map_or_else(String::new, |last| {
-                let sort_value = i64::try_from(last.event.revision).unwrap_or(i64::MAX);
-                PageToken { sort_value, last_id: String::new() }.encode(data_key, &query)
-            });
-        let events = events.into_iter().map(|logged| self.cursored(Arc::new(logged))).collect();
+        let _place = self.store.place_to_list().await?;
+        let mut page = Page::of(size);
+        let mut rows = EventQuery { account, filter, after_revision, limit: 0 };
+        while let Some(limit) = page.wants() {
+            rows.limit = limit;
+            rows.after_revision =
+                page.rows.last().map_or(after_revision, |last: &LoggedEvent| last.event.revision);
+            page.take(self.store.list_events(&rows).await?, |logged| &logged.event);
+        }
+        let next_page_token = page.cut().map_or_else(String::new, |last| {
+            let sort_value = i64::try_from(last.event.revision).unwrap_or(i64::MAX);
+            PageToken { sort_value, last_id: String::new() }.encode(data_key, &query)
+        });
+        let events = page.rows.into_iter().map(|logged| self.cursored(Arc::new(logged))).collect();
         Ok(EventPage { events, next_page_token })
     }
 

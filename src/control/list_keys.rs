@@ -1,4 +1,4 @@
-use super::page::{cut, page_size, page_token, parse_filter};
+use super::page::{Page, page_size, page_token, parse_filter};
 use super::{Control, KeyView};
 use crate::domain::Error;
 use crate::domain::filter::KEYS;
@@ -53,17 +53,22 @@ impl Control {
         let data_key = self.store.data_key();
         let after = page_token(&request.page_token, data_key, &query)?;
         let after = after.map(|token| (token.sort_value, token.last_id));
+        let place_of = |key: &Key| (sort_value(key, order), key.key_id.to_string());
 
         let now = self.now();
-        let mut keys = self
-            .store
-            .list_keys(&KeyQuery { account, filter, order, after, limit: size + 1, now })
-            .await?;
-        let next_page_token = cut(&mut keys, size, |key| key).map_or_else(String::new, |last| {
-            let (sort_value, last_id) = (sort_value(last, order), last.key_id.to_string());
+        let _place = self.store.place_to_list().await?;
+        let mut page = Page::of(size);
+        let mut rows = KeyQuery { account, filter, order, after, limit: 0, now };
+        while let Some(limit) = page.wants() {
+            rows.limit = limit;
+            rows.after = page.rows.last().map(place_of).or(rows.after);
+            page.take(self.store.list_keys(&rows).await?, |key| key);
+        }
+        let next_page_token = page.cut().map(place_of).map_or_else(String::new, |place| {
+            let (sort_value, last_id) = place;
             PageToken { sort_value, last_id }.encode(data_key, &query)
         });
-        let keys = keys.into_iter().map(|key| KeyView::of(key, now)).collect();
+        let keys = page.rows.into_iter().map(|key| KeyView::of(key, now)).collect();
         Ok(KeyPage { keys, next_page_token })
     }
 }

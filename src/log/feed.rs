@@ -1,8 +1,7 @@
 //! The narrow door to the store through which the log is followed.
 
-use crate::domain::audit::LoggedEvent;
 use crate::domain::{Error, Timestamp};
-use crate::store::{KeyState, Store};
+use crate::store::{Events, KeyState, Store};
 
 /// What the follower and the watchers need of a store, and all that they need. Tests follow a log in
 /// memory through it.
@@ -10,12 +9,14 @@ pub trait Feed: Clone + Send + Sync + 'static {
     /// The newest revision and its time; 0 for an empty log.
     fn last_revision(&self) -> impl Future<Output = Result<(u64, Timestamp), Error>> + Send;
 
-    /// Up to `limit` events after a revision, in order, without gaps.
+    /// Up to `limit` events after a revision, in order, without gaps, and no more than so many bytes of
+    /// them; but one, if there is one.
     fn events_after(
         &self,
         revision: u64,
         limit: u32,
-    ) -> impl Future<Output = Result<Vec<LoggedEvent>, Error>> + Send;
+        bytes: usize,
+    ) -> impl Future<Output = Result<Events, Error>> + Send;
 
     /// What the keys of these ids are now, one state for each id.
     fn key_states(
@@ -36,8 +37,8 @@ impl Feed for Store {
         Self::last_revision(self).await
     }
 
-    async fn events_after(&self, revision: u64, limit: u32) -> Result<Vec<LoggedEvent>, Error> {
-        Self::events_after(self, revision, limit).await
+    async fn events_after(&self, revision: u64, limit: u32, bytes: usize) -> Result<Events, Error> {
+        self.events_within(revision, limit, bytes).await
     }
 
     async fn key_states(&self, key_ids: &[String]) -> Result<Vec<KeyState>, Error> {

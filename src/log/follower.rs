@@ -14,12 +14,14 @@ use crate::domain::ids::StoreId;
 use crate::domain::position::Position;
 use crate::domain::time::Clock;
 use crate::domain::verdict::IndexChange;
-use crate::store::KeyState;
+use crate::store::{Events, KeyState};
 
-/// Keys read at once while loading.
-const LOAD_PAGE: u32 = 5_000;
+/// Keys read at once while loading; a key may have a hundred kilobytes.
+const LOAD_PAGE: u32 = 500;
 /// Events read at once while following.
-const POLL_PAGE: u32 = 1_000;
+const POLL_PAGE: u32 = 500;
+/// Most bytes of events read at once while following.
+const POLL_BYTES: usize = 4 * 1024 * 1024;
 /// A load longer than this many keys says how far it is, each time it has read as many again.
 const PROGRESS_EVERY: usize = 250_000;
 
@@ -28,6 +30,8 @@ type Apply = Box<dyn Fn(IndexChange) + Send + Sync>;
 
 /// The loop that follows the log. One for each process.
 pub struct Follower<F> {
+    /// The follower's own; the watchers share another, so that none of them is in its way.
+    feed: F,
     shared: Arc<Shared<F>>,
     settings: Settings,
     clock: Arc<dyn Clock>,
@@ -40,6 +44,15 @@ impl<F> std::fmt::Debug for Follower<F> {
     }
 }
 
+/// The two ways to one store.
+#[derive(Debug, Clone)]
+pub struct Feeds<F> {
+    /// For the follower alone: on it hangs every verification.
+    pub follower: F,
+    /// For all watchers.
+    pub watchers: F,
+}
+
 /// Loads every key into the index, then everything that happened meanwhile. On return the index holds
 /// everything up to a revision that was current a moment ago, and `position` says so.
 ///
@@ -50,7 +63,7 @@ impl<F> std::fmt::Debug for Follower<F> {
 ///
 /// Those of the store.
 pub async fn start<F: Feed>(
-    feed: F,
+    Feeds { follower: feed, watchers }: Feeds<F>,
     (store, epoch): (StoreId, u32),
     settings: Settings,
     clock: Arc<dyn Clock>,
@@ -75,7 +88,7 @@ pub async fn start<F: Feed>(
     tracing::info!(keys = loaded, revision, "keys loaded");
 
     let shared = Arc::new(Shared {
-        feed,
+        feed: watchers,
         store,
         epoch,
         position,
@@ -85,7 +98,7 @@ pub async fn start<F: Feed>(
         wake: Notify::new(),
     });
     let log = Log { shared: Arc::clone(&shared) };
-    let follower = Follower { shared, settings, clock, apply };
+    let follower = Follower { feed, shared, settings, clock, apply };
     // A load may take longer than answers may be given without news, and others write meanwhile.
     follower.poll().await?;
     Ok((log, follower))
@@ -116,8 +129,8 @@ impl<F: Feed> Follower<F> {
         loop {
             let began = self.clock.uptime();
             let applied = *self.shared.applied.borrow();
-            let events = self.shared.feed.events_after(applied, POLL_PAGE).await?;
-            let complete = events.len() < POLL_PAGE as usize;
+            let read = self.feed.events_after(applied, POLL_PAGE, POLL_BYTES).await?;
+            let Events { events, complete } = read;
 
             let mut expected = applied;
             let mut key_ids = BTreeSet::new();
@@ -134,7 +147,7 @@ impl<F: Feed> Follower<F> {
             // A key's row may be newer than the event that names it; its own event follows then.
             let key_ids: Vec<String> = key_ids.into_iter().collect();
             if !key_ids.is_empty() {
-                let states = self.shared.feed.key_states(&key_ids).await?;
+                let states = self.feed.key_states(&key_ids).await?;
                 states.into_iter().filter_map(index_change).for_each(&self.apply);
             }
             if let Some(last) = events.last() {

@@ -24,8 +24,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 pub use feed::Feed;
-pub use follower::{Follower, start};
-pub use ring::Ring;
+pub use follower::{Feeds, Follower, start};
+pub use ring::{Ring, weight};
 pub use subscription::Subscription;
 
 use crate::domain::Timestamp;
@@ -85,6 +85,7 @@ impl<F> fmt::Debug for Log<F> {
 
 /// What the follower and the handles share.
 struct Shared<F> {
+    /// What watchers read from; the follower has a feed of its own.
     feed: F,
     store: StoreId,
     epoch: u32,

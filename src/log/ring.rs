@@ -35,19 +35,33 @@ impl Ring {
         }
     }
 
-    /// Up to `limit` events after a revision; `None` if the next one is no longer in here.
-    pub fn after(&self, revision: u64, limit: usize) -> Option<Vec<Arc<LoggedEvent>>> {
+    /// Up to `limit` events after a revision, and no more than so many bytes of them, but one in any
+    /// case; `None` if the next one is no longer in here.
+    pub fn after(
+        &self,
+        revision: u64,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Option<Vec<Arc<LoggedEvent>>> {
         if revision >= self.last {
             return Some(Vec::new());
         }
         let oldest = self.events.front()?.event.revision;
         let skip = usize::try_from((revision + 1).checked_sub(oldest)?).ok()?;
-        Some(self.events.iter().skip(skip).take(limit).cloned().collect())
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        for logged in self.events.iter().skip(skip).take(limit) {
+            bytes += weight(logged);
+            if bytes > max_bytes && !taken.is_empty() {
+                break;
+            }
+            taken.push(Arc::clone(logged));
+        }
+        Some(taken)
     }
 }
 
-/// About how many bytes an event takes.
-fn weight(logged: &LoggedEvent) -> usize {
+/// About how many bytes an event takes in memory.
+pub fn weight(logged: &LoggedEvent) -> usize {
     let event = &logged.event;
     let changes = event.changes.iter();
     let changes: usize =
@@ -70,7 +84,7 @@ mod tests {
     use crate::log::testing::event;
 
     fn revisions(ring: &Ring, after: u64, limit: usize) -> Option<Vec<u64>> {
-        let events = ring.after(after, limit)?;
+        let events = ring.after(after, limit, usize::MAX)?;
         Some(events.iter().map(|logged| logged.event.revision).collect())
     }
 
@@ -93,5 +107,14 @@ mod tests {
         ring.extend((1..=100).map(event).collect());
         assert_eq!(revisions(&ring, 97, 9), Some(vec![98, 99, 100]));
         assert_eq!(revisions(&ring, 96, 9), None);
+    }
+
+    #[test]
+    fn gives_no_more_bytes_than_asked_for_but_always_an_event() {
+        let mut ring = Ring::new(0, 1_000, usize::MAX);
+        ring.extend((101..=200).map(event).collect());
+        let given = |bytes| ring.after(100, 9, bytes).map(|events| events.len());
+        let one = weight(&event(100));
+        assert_eq!([given(0), given(one), given(3 * one)], [Some(1), Some(1), Some(3)]);
     }
 }

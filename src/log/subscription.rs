@@ -11,6 +11,8 @@ use crate::domain::token::PositionKind;
 
 /// Events handed over at once: enough to be quick, few enough that many slow readers cost little.
 const BATCH: u32 = 64;
+/// Most bytes handed over at once, unless one event alone has more.
+const BATCH_BYTES: usize = 256 * 1024;
 
 /// Follows the events after a revision, each once and in order.
 ///
@@ -48,7 +50,7 @@ impl<F: Feed> Subscription<F> {
     /// [`Error::SlowWatcher`] if the reader fell behind; those of the store while replaying.
     pub async fn next(&mut self) -> Result<Vec<Arc<LoggedEvent>>, Error> {
         loop {
-            let in_memory = self.log.shared.ring().after(self.after, BATCH as usize);
+            let in_memory = self.log.shared.ring().after(self.after, BATCH as usize, BATCH_BYTES);
             let events = match in_memory {
                 Some(events) => {
                     self.live = true;
@@ -73,8 +75,9 @@ impl<F: Feed> Subscription<F> {
     /// Events from the store, but none that verifications on this replica do not see yet.
     async fn replay(&self) -> Result<Vec<Arc<LoggedEvent>>, Error> {
         let applied = *self.applied.borrow();
-        let events = self.log.shared.feed.events_after(self.after, BATCH).await?;
-        let visible = events.into_iter().take_while(|logged| logged.event.revision <= applied);
+        let feed = &self.log.shared.feed;
+        let read = feed.events_after(self.after, BATCH, BATCH_BYTES).await?;
+        let visible = read.events.into_iter().take_while(|logged| logged.event.revision <= applied);
         let events: Vec<_> = visible.map(Arc::new).collect();
         match events.first() {
             Some(first) if first.event.revision == self.after + 1 => Ok(events),

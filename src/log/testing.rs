@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use crate::domain::audit::{Actor, AuditEvent, CANONICAL_VERSION, EventType, LoggedEvent};
 use crate::domain::{Error, Timestamp};
 use crate::log::Feed;
-use crate::store::KeyState;
+use crate::store::{Events, KeyState};
 
 /// An event of that revision about a key of that number.
 pub(super) fn event(revision: u64) -> LoggedEvent {
@@ -74,14 +74,15 @@ impl Feed for MemoryFeed {
         Ok((self.0.lock().expect("no panic").events.len() as u64, Timestamp::default()))
     }
 
-    async fn events_after(&self, revision: u64, limit: u32) -> Result<Vec<LoggedEvent>, Error> {
+    async fn events_after(&self, revision: u64, limit: u32, _: usize) -> Result<Events, Error> {
         let mut state = self.0.lock().expect("no panic");
         state.reads += 1;
         if state.broken {
             return Err(Error::Unavailable("broken for the test"));
         }
         let newer = state.events.iter().filter(|logged| logged.event.revision > revision);
-        Ok(newer.take(limit as usize).cloned().collect())
+        let complete = newer.clone().count() <= limit as usize;
+        Ok(Events { events: newer.take(limit as usize).cloned().collect(), complete })
     }
 
     async fn key_states(&self, key_ids: &[String]) -> Result<Vec<KeyState>, Error> {

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::testing::MemoryFeed;
-use super::{Follower, Log, NotYetVisible, Settings, start};
+use super::{Feeds, Follower, Log, NotYetVisible, Settings, start};
 use crate::domain::Error;
 use crate::domain::ids::StoreId;
 use crate::domain::position::Position;
@@ -41,8 +41,8 @@ async fn follow_feed(feed: MemoryFeed) -> (Following, Follower<MemoryFeed>) {
         seen.lock().expect("no panic").push(key_id.to_string());
     });
     let clock = Arc::new(SystemClock::start());
-    let started =
-        start(feed.clone(), (STORE, 1), settings, clock, Arc::clone(&position), apply).await;
+    let feeds = Feeds { follower: feed.clone(), watchers: feed.clone() };
+    let started = start(feeds, (STORE, 1), settings, clock, Arc::clone(&position), apply).await;
     let (log, follower) = started.expect("starts");
     (Following { feed, log, position, removed }, follower)
 }

@@ -19,13 +19,13 @@ use super::error::Fault;
 use super::events::{self, hash};
 use super::key_rows;
 use super::pools::Pools;
-use super::row::{Read, signed, unsigned};
+use super::row::{Read, signed, unhex, unsigned};
 use crate::domain::Error;
 use crate::domain::audit::EventType;
 use crate::domain::tree::{self, TreeHash};
 
-/// Events, or keys, that are looked at in one go.
-const CHUNK: u64 = 1_000;
+/// Events, or keys, that are looked at in one go. An event may have a hundred kilobytes.
+const CHUNK: u64 = 100;
 /// More faults than this are not listed: the log is lost anyway.
 const MOST_FAULTS: usize = 1_000;
 
@@ -69,7 +69,7 @@ async fn snapshot(pools: &Pools) -> Result<DatabaseTransaction, Fault> {
             ..Default::default()
         },
     };
-    let begun = pools.reader.begin_with_options(options).await;
+    let begun = pools.checker.begin_with_options(options).await;
     begun.map_err(|error| pools.explain(error))
 }
 
@@ -308,10 +308,4 @@ impl Check<'_> {
         }
         Ok(())
     }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
 }

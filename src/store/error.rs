@@ -51,6 +51,12 @@ impl From<DbErr> for Fault {
     }
 }
 
+/// The database gave no answer in time. Its connection is of no use any more.
+pub(super) fn no_answer() -> DbErr {
+    let silent = std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time");
+    DbErr::Query(RuntimeErr::SqlxError(sqlx::Error::Io(silent).into()))
+}
+
 impl Fault {
     /// A fault of ours, with what to look at in the log.
     pub(super) fn internal(detail: impl Into<String>) -> Self {

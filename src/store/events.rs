@@ -21,6 +21,9 @@ use crate::domain::tree::{self, TreeHash};
 /// The most rows that one INSERT carries.
 const ROWS_PER_INSERT: usize = 1_000;
 
+/// Events that are read in one statement.
+const ROWS_AT_A_TIME: u64 = 50;
+
 /// Where the log ends, and what time it is there.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tip {
@@ -204,16 +207,62 @@ fn event_row(
     })
 }
 
-/// Reads events after a revision that fit a condition, oldest first.
+/// Events of the log, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Events {
+    /// The events.
+    pub events: Vec<LoggedEvent>,
+    /// Whether there was nothing after them.
+    pub complete: bool,
+}
+
+/// How many events to read at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) events: u64,
+    /// Of canonical text. The first event is read whatever its length.
+    pub(super) bytes: usize,
+}
+
+/// Reads events after a revision that fit a condition, oldest first; in small pieces, since an event may have a
+/// hundred kilobytes.
 pub(super) async fn read(
     connection: &impl ConnectionTrait,
     after: u64,
     condition: Condition,
+    limit: Limit,
+) -> Result<Events, Fault> {
+    let mut read = Events { events: Vec::new(), complete: false };
+    let (mut after, mut bytes) = (after, 0);
+    loop {
+        let left = limit.events.saturating_sub(read.events.len() as u64);
+        let rows = rows(connection, after, condition.clone(), left.min(ROWS_AT_A_TIME)).await?;
+        let is_last = (rows.len() as u64) < left.min(ROWS_AT_A_TIME);
+        for (revision, canonical) in rows {
+            bytes += canonical.len();
+            if bytes > limit.bytes && !read.events.is_empty() {
+                return Ok(read);
+            }
+            let logged = parse(revision, &canonical)?;
+            after = logged.event.revision;
+            read.events.push(logged);
+        }
+        if is_last || read.events.len() as u64 >= limit.events {
+            read.complete = is_last;
+            return Ok(read);
+        }
+    }
+}
+
+async fn rows(
+    connection: &impl ConnectionTrait,
+    after: u64,
+    condition: Condition,
     limit: u64,
-) -> Result<Vec<LoggedEvent>, Fault> {
+) -> Result<Vec<(i64, String)>, Fault> {
     // No revision lies after one that the database cannot hold.
     let Ok(after) = i64::try_from(after) else { return Ok(Vec::new()) };
-    let rows: Vec<(i64, String)> = audit_event::Entity::find()
+    let rows = audit_event::Entity::find()
         .select_only()
         .columns([audit_event::Column::Revision, audit_event::Column::Canonical])
         .filter(audit_event::Column::Revision.gt(after))
@@ -223,7 +272,7 @@ pub(super) async fn read(
         .into_tuple()
         .all(connection)
         .await?;
-    rows.into_iter().map(|(revision, canonical)| parse(revision, &canonical)).collect()
+    Ok(rows)
 }
 
 /// Reads a stored event. One that was moved to another revision is none.

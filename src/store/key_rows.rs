@@ -1,9 +1,9 @@
 //! Reading and writing the rows of keys, within a transaction or without.
 
-use sea_orm::sea_query::SelectStatement;
+use sea_orm::sea_query::{Expr, SelectStatement};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, Order, QueryFilter,
-    QueryOrder, QuerySelect, QueryTrait, Select,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult,
+    Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
 };
 
 use super::entity::{key, key_label, key_scope, key_secret, tombstone};
@@ -17,6 +17,14 @@ use crate::domain::seal::SealKeys;
 /// The most rows that one INSERT carries: 18 columns of a key times this stay below SQLite's 32,766 parameters.
 const ROWS_PER_INSERT: usize = 500;
 
+/// A key's row, with all its secrets in one column, so that a wide row is read once however many secrets it has.
+#[derive(FromQueryResult)]
+struct KeyWithSecrets {
+    #[sea_orm(nested)]
+    key: key::Model,
+    secrets: String,
+}
+
 /// Reads the keys that a query of key ids selects, each with its secrets, in one statement: with two, a change in
 /// between would look like a broken seal.
 pub(super) async fn read(
@@ -25,21 +33,32 @@ pub(super) async fn read(
     order: &[(key::Column, Order)],
     seals: &SealKeys,
 ) -> Result<Vec<Read>, DbErr> {
+    let secrets = Expr::cust(secrets_of_key(connection.get_database_backend()));
     let mut query = key::Entity::find()
         .filter(key::Column::KeyId.in_subquery(key_ids))
-        .find_also_related(key_secret::Entity);
+        .expr_as(secrets, "secrets");
     for (column, direction) in order {
         query = query.order_by(*column, direction.clone());
     }
-    let rows = query.order_by_asc(key_secret::Column::Number).all(connection).await?;
-    let mut stored: Vec<StoredKey> = Vec::new();
-    for (key, secret) in rows {
-        match stored.last_mut() {
-            Some(last) if last.key.key_id == key.key_id => last.secrets.extend(secret),
-            _ => stored.push(StoredKey { key, secrets: secret.into_iter().collect() }),
+    let rows = query.into_model::<KeyWithSecrets>().all(connection).await?;
+    let opened = rows.into_iter().map(|KeyWithSecrets { key, secrets }| {
+        StoredKey { secrets: row::secrets_of_json(&key.key_id, &secrets), key }.open(seals)
+    });
+    Ok(opened.collect())
+}
+
+/// The secrets of a key as JSON: `[[number, digest in hex, create_time, expire_time, hint], …]`.
+fn secrets_of_key(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Sqlite => {
+            "(SELECT json_group_array(json_array(s.number, hex(s.digest), s.create_time, s.expire_time, s.hint)) \
+             FROM key_secrets s WHERE s.key_id = keys.key_id)"
+        }
+        _ => {
+            "(SELECT coalesce(json_agg(json_build_array(s.number, encode(s.digest, 'hex'), s.create_time, \
+             s.expire_time, s.hint)), '[]')::text FROM key_secrets s WHERE s.key_id = keys.key_id)"
         }
     }
-    Ok(stored.into_iter().map(|stored| stored.open(seals)).collect())
 }
 
 /// Selects key ids, to be narrowed.

@@ -41,6 +41,7 @@ use crate::domain::token::LogPosition;
 
 pub use change::{Before, Changed, Decision, EventDraft, Remembered, ReplySlot, Target};
 pub use check_log::LogReport;
+pub use events::Events;
 pub use migrate::{Migrated, migrate};
 pub use open_error::OpenError;
 pub use read::{EventQuery, KeyOrder, KeyQuery, KeySort, KeyState};
@@ -71,6 +72,8 @@ impl Settings {
 pub struct Store {
     inner: Arc<Inner>,
     hook: Option<StatementHook>,
+    /// Whether it reads through the follower's connection.
+    of_follower: bool,
 }
 
 struct Inner {

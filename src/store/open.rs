@@ -39,7 +39,7 @@ impl Store {
                 let seals = SealKeys::derive(&root);
                 let data_key = Arc::new(data_key);
                 let inner = Inner { pools, seals, data_key, store_id, epoch, random };
-                Ok(Self { inner: Arc::new(inner), hook: None })
+                Ok(Self { inner: Arc::new(inner), hook: None, of_follower: false })
             }
             Err(error) => {
                 let _ = pools.close().await;

@@ -1,4 +1,5 @@
-//! Connections: one pool that writes and one that reads.
+//! Connections: a pool that writes, one that reads, one that follows the log and one that checks it. Whatever callers
+//! ask for at once, the follower has a connection, and so verifications go on.
 //!
 //! The pools are sqlx's own, made here and handed to SeaORM, so that no `ConnectOptions` of SeaORM exists: it would
 //! write the URL with its password into a span at TRACE.
@@ -8,6 +9,7 @@
 //! be lost. And after a failover a connection can still lead to the old primary, which now only reads. So what is open
 //! is ended when a connection comes back, and looked for once more when it goes out; one that can't write is closed.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,6 +26,7 @@ use sea_orm::{
     ConnAcquireErr, DatabaseConnection, DbBackend, DbErr, SqlxPostgresConnector,
     SqlxSqliteConnector,
 };
+use tokio::sync::Semaphore;
 
 use super::Settings;
 use super::error::Fault;
@@ -38,6 +41,14 @@ const POSTGRES_WRITERS: u32 = 2;
 pub(super) struct Pools {
     pub(super) writer: DatabaseConnection,
     pub(super) reader: DatabaseConnection,
+    /// The follower's alone. Its connections belong to the runtime that uses it first.
+    pub(super) follower: DatabaseConnection,
+    /// For the check of the log, which may take minutes.
+    pub(super) checker: DatabaseConnection,
+    /// Lists that may be made at once.
+    pub(super) lists: Semaphore,
+    /// Watchers that may read from the store at once.
+    pub(super) replays: Semaphore,
     pub(super) backend: DbBackend,
     /// How long to wait for the writer's lock, and for a free connection.
     pub(super) patience: Duration,
@@ -59,7 +70,11 @@ impl Pools {
                 let read_only = options.clone().pragma("query_only", "ON");
                 Self {
                     writer: sqlite_pool(options, 1, patience),
-                    reader: sqlite_pool(read_only, readers, patience),
+                    reader: sqlite_pool(read_only.clone(), readers, patience),
+                    follower: sqlite_pool(read_only.clone(), 1, patience),
+                    checker: sqlite_pool(read_only, 1, patience),
+                    lists: places(readers),
+                    replays: places(readers),
                     backend: DbBackend::Sqlite,
                     patience,
                     reachable: Arc::new(AtomicBool::new(true)),
@@ -68,9 +83,14 @@ impl Pools {
             Place::Postgres(options) => {
                 let options = postgres_options(options);
                 let reachable = Reachable::default();
+                let pool = |size| postgres_pool(options.clone(), size, patience, &reachable);
                 Self {
-                    writer: postgres_pool(options.clone(), POSTGRES_WRITERS, patience, &reachable),
-                    reader: postgres_pool(options, readers, patience, &reachable),
+                    writer: pool(POSTGRES_WRITERS),
+                    reader: pool(readers),
+                    follower: pool(1),
+                    checker: pool(1),
+                    lists: places(readers),
+                    replays: places(readers),
                     backend: DbBackend::Postgres,
                     patience,
                     reachable,
@@ -92,9 +112,17 @@ impl Pools {
 
     /// Closes all connections, which on SQLite moves the journal into the database file.
     pub(super) async fn close(&self) -> Result<(), DbErr> {
+        self.checker.close_by_ref().await?;
+        self.follower.close_by_ref().await?;
         self.reader.close_by_ref().await?;
         self.writer.close_by_ref().await
     }
+}
+
+/// Lists and replays hold pages in memory and may read for long: each kind gets a third of the readers, four at most,
+/// so that whoever asks for one row finds a connection.
+fn places(readers: u32) -> Semaphore {
+    Semaphore::new((readers / 3).clamp(1, 4) as usize)
 }
 
 /// WAL, so that reading and writing don't wait for each other; FULL, so that a commit is on the disk when it returns.
@@ -136,6 +164,8 @@ fn postgres_pool(
     patience: Duration,
     reachable: &Reachable,
 ) -> DatabaseConnection {
+    // Less than an acquisition may take, so that it can still connect anew.
+    let limit = patience / 2;
     let (at_first, at_release, at_acquire) =
         (reachable.clone(), reachable.clone(), reachable.clone());
     let pool = PoolOptions::<Postgres>::new()
@@ -145,18 +175,18 @@ fn postgres_pool(
         .after_connect(move |connection, _| {
             let reachable = at_first.clone();
             Box::pin(async move {
-                let settled = settle_postgres(connection, &reachable).await?;
+                let settled = settle_postgres(connection, &reachable, limit).await?;
                 let read_only = || sqlx::Error::Configuration("the database is read-only".into());
                 settled.then_some(()).ok_or_else(read_only)
             })
         })
         .after_release(move |connection, _| {
             let reachable = at_release.clone();
-            Box::pin(async move { settle_postgres(connection, &reachable).await })
+            Box::pin(async move { settle_postgres(connection, &reachable, limit).await })
         })
         .before_acquire(move |connection, _| {
             let reachable = at_acquire.clone();
-            Box::pin(async move { settle_postgres(connection, &reachable).await })
+            Box::pin(async move { settle_postgres(connection, &reachable, limit).await })
         });
     SqlxPostgresConnector::from_sqlx_postgres_pool(pool.connect_lazy_with(options))
 }
@@ -172,8 +202,11 @@ async fn settle_sqlite(connection: &mut SqliteConnection) -> Result<bool, sqlx::
 async fn settle_postgres(
     connection: &mut PgConnection,
     reachable: &Reachable,
+    limit: Duration,
 ) -> Result<bool, sqlx::Error> {
-    let settled = try_settle_postgres(connection).await;
+    // A connection that a partition has cut says nothing, not even that it is dead.
+    let settled = tokio::time::timeout(limit, try_settle_postgres(connection)).await;
+    let settled = settled.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
     reachable.store(matches!(settled, Ok(true)), Ordering::Release);
     settled
 }

@@ -1,14 +1,18 @@
-//! Reading, outside of any transaction. Every answer is one statement's, and so of one moment.
+//! Reading, outside of any transaction. Each key is one statement's, and so of one moment.
+
+use std::time::Duration;
 
 use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
-    ColumnTrait, Condition, DatabaseConnection, Order, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, Condition, DatabaseConnection, DbErr, Order, QueryFilter, QueryOrder, QuerySelect,
     QueryTrait,
 };
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::entity::{audit_event, key};
-use super::error::Fault;
-use super::row::Unserved;
+use super::error::{Fault, no_answer};
+use super::events::{Events, Limit};
+use super::row::{Read, Unserved};
 use super::{Store, events, filter_sql, key_rows};
 use crate::domain::audit::LoggedEvent;
 use crate::domain::filter;
@@ -87,10 +91,50 @@ pub struct EventQuery {
 
 /// The most key ids that one query names.
 const IDS_PER_QUERY: usize = 500;
+/// Keys that a list reads in one statement: a key may have a hundred kilobytes.
+const ROWS_AT_A_TIME: u64 = 50;
 
 impl Store {
     fn reader(&self) -> &DatabaseConnection {
-        &self.inner.pools.reader
+        if self.of_follower { &self.inner.pools.follower } else { &self.inner.pools.reader }
+    }
+
+    /// This store through a connection that nobody else has. Use it on one runtime only: the connection belongs to
+    /// the one that used it first.
+    #[must_use]
+    pub fn for_follower(&self) -> Self {
+        Self { of_follower: true, ..self.clone() }
+    }
+
+    /// A place among the lists that are made at once. Held until a list is complete, since its pages are in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Overloaded`] if none is free in time.
+    pub async fn place_to_list(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.place(&self.inner.pools.lists, "lists").await
+    }
+
+    async fn place<'s>(
+        &self,
+        places: &'s Semaphore,
+        what: &'static str,
+    ) -> Result<SemaphorePermit<'s>, Error> {
+        let free = tokio::time::timeout(self.patience(), places.acquire()).await;
+        let overloaded = Error::Overloaded { what, retry_after: Duration::from_secs(1) };
+        free.ok().and_then(Result::ok).ok_or(overloaded)
+    }
+
+    /// What a piece of reading gives, or that the database gave no answer in time: a connection that a partition has
+    /// cut is silent for ever.
+    async fn answered<T, E: Into<Fault>>(
+        &self,
+        reading: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Error> {
+        // Once to get a connection, once to use it.
+        let read = tokio::time::timeout(self.patience() * 2, reading).await;
+        let read = read.map_or_else(|_| Err(no_answer().into()), |read| read.map_err(E::into));
+        read.map_err(|fault| self.read_error(fault))
     }
 
     fn read_error(&self, fault: impl Into<Fault>) -> Error {
@@ -102,13 +146,36 @@ impl Store {
 
     /// One key.
     pub async fn get_key(&self, key_id: &str) -> Result<Option<Key>, Error> {
-        let read = key_rows::read_one(self.reader(), key_id, self.seals()).await;
-        let read = read.map_err(|error| self.read_error(error))?;
+        let read = key_rows::read_one(self.reader(), key_id, self.seals());
+        let read = self.answered(read).await?;
         read.transpose().map_err(|unserved| self.read_error(unserved))
     }
 
-    /// The keys that fit a query, in its order.
+    /// The keys that fit a query, in its order; fewer than its limit only if there are no more. A row whose seal does
+    /// not fit is no reason to show none of the others: it is passed over, with an alarm.
     pub async fn list_keys(&self, query: &KeyQuery) -> Result<Vec<Key>, Error> {
+        let (mut keys, mut query, asked) = (Vec::new(), query.clone(), query.limit);
+        loop {
+            let limit = Ord::min(query.limit, ROWS_AT_A_TIME);
+            let rows = self.answered(self.key_rows(&query, limit)).await?;
+            let is_last = (rows.len() as u64) < limit;
+            query.after = rows.last().map(|last| place_of(last, query.order.by)).or(query.after);
+            for row in rows {
+                match row {
+                    Ok(key) => keys.push(key),
+                    Err(Unserved { key_id, fault, .. }) => tracing::error!(
+                        key_id, %fault, "ALARM: a key's row was changed from outside; it is not listed"
+                    ),
+                }
+            }
+            query.limit = asked.saturating_sub(keys.len() as u64);
+            if is_last || query.limit == 0 {
+                return Ok(keys);
+            }
+        }
+    }
+
+    async fn key_rows(&self, query: &KeyQuery, limit: u64) -> Result<Vec<Read>, DbErr> {
         let KeyOrder { by, descending } = query.order;
         let direction = if descending { Order::Desc } else { Order::Asc };
         let columns = match by {
@@ -117,13 +184,11 @@ impl Store {
             KeySort::KeyId => vec![key::Column::KeyId],
         };
         let order: Vec<_> = columns.into_iter().map(|column| (column, direction.clone())).collect();
-        let mut ids = key_rows::ids().filter(condition_of(query)).limit(query.limit);
+        let mut ids = key_rows::ids().filter(condition_of(query)).limit(limit);
         for (column, direction) in &order {
             ids = ids.order_by(*column, direction.clone());
         }
-        let read = key_rows::read(self.reader(), ids.into_query(), &order, self.seals()).await;
-        let read = read.map_err(|error| self.read_error(error))?;
-        read.into_iter().collect::<Result<_, _>>().map_err(|unserved| self.read_error(unserved))
+        key_rows::read(self.reader(), ids.into_query(), &order, self.seals()).await
     }
 
     /// The events that fit a query, oldest first.
@@ -135,20 +200,37 @@ impl Store {
         if let Some(filter) = &query.filter {
             condition = condition.add(filter_sql::of_events(filter));
         }
-        let read = events::read(self.reader(), query.after_revision, condition, query.limit).await;
-        read.map_err(|fault| self.read_error(fault))
+        let limit = Limit { events: query.limit, bytes: usize::MAX };
+        let read = events::read(self.reader(), query.after_revision, condition, limit);
+        Ok(self.answered(read).await?.events)
     }
 
     /// The newest revision and its time; zero and the Unix epoch for an empty log.
     pub async fn last_revision(&self) -> Result<(u64, Timestamp), Error> {
-        let tip = events::tip(self.reader()).await.map_err(|fault| self.read_error(fault))?;
+        let tip = self.answered(events::tip(self.reader())).await?;
         Ok((tip.revision, tip.time))
+    }
+
+    /// The events after a revision, oldest first: at most so many, and at most so many bytes of text, but one in any
+    /// case.
+    pub async fn events_within(
+        &self,
+        revision: u64,
+        limit: u32,
+        bytes: usize,
+    ) -> Result<Events, Error> {
+        let replays = &self.inner.pools.replays;
+        let _place = match self.of_follower {
+            true => None,
+            false => Some(self.place(replays, "watchers that read from the database").await?),
+        };
+        let limit = Limit { events: limit.into(), bytes };
+        self.answered(events::read(self.reader(), revision, Condition::all(), limit)).await
     }
 
     /// The events after a revision, oldest first.
     pub async fn events_after(&self, revision: u64, limit: u32) -> Result<Vec<LoggedEvent>, Error> {
-        let read = events::read(self.reader(), revision, Condition::all(), limit.into()).await;
-        read.map_err(|fault| self.read_error(fault))
+        Ok(self.events_within(revision, limit, usize::MAX).await?.events)
     }
 
     /// What is to be known of these keys; one answer for each id.
@@ -182,8 +264,8 @@ impl Store {
         ids: sea_orm::sea_query::SelectStatement,
     ) -> Result<Vec<KeyState>, Error> {
         let order = [(key::Column::KeyId, Order::Asc)];
-        let read = key_rows::read(self.reader(), ids, &order, self.seals()).await;
-        let read = read.map_err(|error| self.read_error(error))?;
+        let read = key_rows::read(self.reader(), ids, &order, self.seals());
+        let read = self.answered(read).await?;
         Ok(read.into_iter().map(KeyState::from).collect())
     }
 }
@@ -198,13 +280,27 @@ impl KeyState {
     }
 }
 
-impl From<super::row::Read> for KeyState {
-    fn from(read: super::row::Read) -> Self {
+impl From<Read> for KeyState {
+    fn from(read: Read) -> Self {
         match read {
             Ok(key) => Self::Sealed(key.verifiable()),
-            Err(Unserved { key_id, fault }) => Self::Broken { key_id, fault },
+            Err(Unserved { key_id, fault, .. }) => Self::Broken { key_id, fault },
         }
     }
+}
+
+/// Where a row stands in an order, as [`KeyQuery::after`] has it.
+fn place_of(row: &Read, by: KeySort) -> (i64, String) {
+    let (created, updated, key_id) = match row {
+        Ok(key) => (key.create_time.micros(), key.update_time.micros(), key.key_id.as_str()),
+        Err(unserved) => (unserved.create_time, unserved.update_time, unserved.key_id.as_str()),
+    };
+    let sort_value = match by {
+        KeySort::CreateTime => created,
+        KeySort::UpdateTime => updated,
+        KeySort::KeyId => 0,
+    };
+    (sort_value, key_id.to_owned())
 }
 
 fn condition_of(query: &KeyQuery) -> Condition {

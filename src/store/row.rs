@@ -18,8 +18,8 @@ use crate::domain::seal::{SealFault, SealKeys};
 /// A key's rows, as they are read.
 pub(super) struct StoredKey {
     pub(super) key: key::Model,
-    /// By number.
-    pub(super) secrets: Vec<key_secret::Model>,
+    /// By number; `None` if they can't be read.
+    pub(super) secrets: Option<Vec<key_secret::Model>>,
 }
 
 /// A key that was read: itself, or why it is not served.
@@ -29,6 +29,8 @@ pub(super) type Read = Result<Key, Unserved>;
 #[derive(Debug, Clone)]
 pub(super) struct Unserved {
     pub(super) key_id: String,
+    pub(super) create_time: i64,
+    pub(super) update_time: i64,
     pub(super) fault: SealFault,
 }
 
@@ -42,11 +44,12 @@ impl StoredKey {
     /// The key, if the rows make one and its seal fits.
     pub(super) fn open(self, seals: &SealKeys) -> Read {
         let key_id = self.key.key_id.clone();
+        let (create_time, update_time) = (self.key.create_time, self.key.update_time);
         let seal = self.key.seal.clone();
         // Rows that make no key were not written by us, so no seal can fit them.
         let key = self.parse().ok_or(SealFault::Broken);
         let checked = key.and_then(|key| seals.check(&key.verifiable(), &seal).map(|()| key));
-        checked.map_err(|fault| Unserved { key_id, fault })
+        checked.map_err(|fault| Unserved { key_id, create_time, update_time, fault })
     }
 
     fn parse(self) -> Option<Key> {
@@ -54,7 +57,7 @@ impl StoredKey {
         let scopes: Vec<String> = serde_json::from_str(&row.scopes).ok()?;
         let cidrs: Vec<String> = serde_json::from_str(&row.allowed_cidrs).ok()?;
         let mut secrets = ArrayVec::new();
-        for secret in self.secrets {
+        for secret in self.secrets? {
             secrets.try_push(parse_secret(secret)?).ok()?;
         }
         Some(Key {
@@ -77,6 +80,26 @@ impl StoredKey {
             secrets,
         })
     }
+}
+
+/// The rows of a key's secrets, by number, from the JSON that the database makes of them.
+pub(super) fn secrets_of_json(key_id: &str, json: &str) -> Option<Vec<key_secret::Model>> {
+    let read: Vec<(i32, String, i64, Option<i64>, String)> = serde_json::from_str(json).ok()?;
+    let row = |(number, digest, create_time, expire_time, hint): (_, String, _, _, _)| {
+        let digest = unhex(&digest)?;
+        let key_id = key_id.to_owned();
+        Some(key_secret::Model { key_id, number, digest, create_time, expire_time, hint })
+    };
+    let mut rows = read.into_iter().map(row).collect::<Option<Vec<_>>>()?;
+    rows.sort_by_key(|row| row.number);
+    Some(rows)
+}
+
+/// The bytes of hex, of either case.
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 fn parse_secret(row: key_secret::Model) -> Option<SecretVersion> {

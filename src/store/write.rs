@@ -1,13 +1,14 @@
 //! A write transaction: how it begins, takes the writer's lock, and ends. Nothing is written outside of one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::{
     AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, IsolationLevel,
     QueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
 };
 
-use super::error::{Fault, Kind, has_certainly_not_committed, kind};
+use super::error::{Fault, Kind, has_certainly_not_committed, kind, no_answer};
 use super::pools::Pools;
 
 /// Called with the name of each SQL statement of a write transaction before it runs, and with `committed` after a
@@ -25,6 +26,8 @@ const WRITERS_LOCK: i64 = 0x6373_6967_6e6c_6f67;
 pub(super) struct WriteTransaction {
     inner: DatabaseTransaction,
     hook: Option<StatementHook>,
+    /// How long any statement may take.
+    limit: Duration,
 }
 
 /// What a piece of work in a transaction did.
@@ -52,7 +55,10 @@ impl WriteTransaction {
                 ..Default::default()
             },
         };
-        let inner = pools.writer.begin_with_options(options).await.map_err(|error| {
+        // Four times what the lock is waited for: whoever says nothing for so long has gone.
+        let limit = pools.patience * 4;
+        let begun = answered(limit, pools.writer.begin_with_options(options)).await;
+        let inner = begun.map_err(|error| {
             match kind(&error) {
                 // On SQLite the connection, or BEGIN IMMEDIATE itself, is the lock.
                 Kind::NoConnection | Kind::Conflict if pools.backend == DbBackend::Sqlite => {
@@ -61,7 +67,7 @@ impl WriteTransaction {
                 _ => pools.explain(error),
             }
         })?;
-        let transaction = Self { inner, hook };
+        let transaction = Self { inner, hook, limit };
         match transaction.take_lock(pools).await {
             Ok(()) => Ok(transaction),
             Err(fault) => {
@@ -115,12 +121,12 @@ impl WriteTransaction {
     }
 
     async fn commit(self) -> Result<(), Fault> {
-        let Self { inner, hook } = self;
+        let Self { inner, hook, limit } = self;
         if let Err(fault) = check(hook.as_ref(), "commit") {
-            Self { inner, hook }.roll_back().await;
+            Self { inner, hook, limit }.roll_back().await;
             return Err(fault.into());
         }
-        match inner.commit().await {
+        match answered(limit, inner.commit()).await {
             Ok(()) => check(hook.as_ref(), "committed").map_err(|_| Fault::OutcomeUnknown),
             Err(error) if has_certainly_not_committed(&error) => Err(error.into()),
             Err(_) => Err(Fault::OutcomeUnknown),
@@ -130,8 +136,16 @@ impl WriteTransaction {
     /// Awaited, so that no transaction is dropped while something runs in it. If it fails, the connection is broken
     /// and the pool closes it.
     async fn roll_back(self) {
-        let _ = self.inner.rollback().await;
+        let _ = answered(self.limit, self.inner.rollback()).await;
     }
+}
+
+/// What a statement gives, or that it gave nothing in time. The pool closes its connection then.
+async fn answered<T>(
+    limit: Duration,
+    statement: impl Future<Output = Result<T, DbErr>>,
+) -> Result<T, DbErr> {
+    tokio::time::timeout(limit, statement).await.unwrap_or_else(|_| Err(no_answer()))
 }
 
 fn check(hook: Option<&StatementHook>, name: &'static str) -> Result<(), DbErr> {
@@ -161,18 +175,18 @@ impl ConnectionTrait for Step<'_> {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.checked()?.execute_raw(statement).await
+        answered(self.transaction.limit, self.checked()?.execute_raw(statement)).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.checked()?.execute_unprepared(sql).await
+        answered(self.transaction.limit, self.checked()?.execute_unprepared(sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.checked()?.query_one_raw(statement).await
+        answered(self.transaction.limit, self.checked()?.query_one_raw(statement)).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.checked()?.query_all_raw(statement).await
+        answered(self.transaction.limit, self.checked()?.query_all_raw(statement)).await
     }
 }

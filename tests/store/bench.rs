@@ -67,6 +67,11 @@ impl Bench {
         open(&self.settings, &self.root_key).await
     }
 
+    /// The root key's line.
+    pub fn root_key(&self) -> &str {
+        &self.root_key
+    }
+
     pub fn is_sqlite(&self) -> bool {
         self.settings.url.is_sqlite()
     }
