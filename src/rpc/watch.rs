@@ -1,7 +1,8 @@
 //! One watcher of the audit log: a task on the administration runtime feeds the stream of its RPC.
 //!
-//! Memory is bounded: [`QUEUE`] messages wait here, and the log keeps its own bounded ring. Whoever does
-//! not read is given up, with the cursor to resume from.
+//! Memory is bounded: [`QUEUE`] messages and [`QUEUE_BYTES`] wait here, as they are in the log's own
+//! bounded ring, and are copied only when they are sent. Whoever does not read is given up, with the
+//! cursor to resume from.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::mpsc::{self, Permit, Receiver, Sender};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
@@ -21,10 +22,14 @@ use super::proto::WatchAuditEventsResponse;
 use crate::control::{Watch, WatchMessage};
 use crate::domain::Error;
 use crate::domain::permission::{Permission, Principal};
+use crate::log;
 use crate::verify::Verifier;
 
 /// Messages that wait for a reader. A burst of changes is taken up by it; an event is a kilobyte or so.
 const QUEUE: usize = 64;
+
+/// Bytes that wait for a reader, unless one message alone has more.
+const QUEUE_BYTES: u32 = 256 * 1024;
 
 /// How long a full queue may stay full. The log's ring mostly decides sooner; this frees the place of a
 /// reader that is gone for good while nothing happens in the log.
@@ -44,34 +49,69 @@ impl Watcher {
     /// Starts the task that feeds the stream.
     pub(super) fn spawn_on(self, runtime: &Handle) -> WatcherStream {
         let (sender, messages) = mpsc::channel(QUEUE);
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
+        let sender = Queue { sender, room };
         let task = runtime.spawn(self.feed(sender).in_current_span());
         WatcherStream { messages, end: Some(task) }
     }
 
     /// Feeds until the watch fails, which is the error, or until the client is gone.
-    async fn feed(self, messages: Sender<WatchAuditEventsResponse>) -> Result<(), Error> {
+    async fn feed(self, messages: Queue) -> Result<(), Error> {
         let Self { mut watch, principal, verifier, shutdown, place: _until_the_end } = self;
         let mut sent_up_to = String::new();
         loop {
+            let message = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Err(SHUTTING_DOWN),
+                () = messages.sender.closed() => return Ok(()),
+                message = watch.next() => message?,
+            };
             let slot = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Err(SHUTTING_DOWN),
-                slot = messages.reserve() => slot,
+                slot = messages.slot(&message) => slot,
                 () = tokio::time::sleep(STALLED_AFTER) => {
                     return Err(Error::SlowWatcher { cursor: sent_up_to });
                 }
             };
-            let Ok(slot) = slot else { return Ok(()) };
-            let message = tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return Err(SHUTTING_DOWN),
-                () = messages.closed() => return Ok(()),
-                message = watch.next() => message?,
-            };
+            let Some((slot, room)) = slot else { return Ok(()) };
             // The right may end while the stream lasts; nothing is sent after that.
             verifier.recheck(&principal, Permission::AuditRead)?;
             cursor_of(&message).clone_into(&mut sent_up_to);
-            slot.send(message.into());
+            slot.send(Waiting { message, _room: room });
+        }
+    }
+}
+
+/// The sending half of what waits for a reader.
+struct Queue {
+    sender: Sender<Waiting>,
+    /// A permit for each byte.
+    room: Arc<Semaphore>,
+}
+
+/// A message that waits, and the room that it takes meanwhile.
+#[derive(Debug)]
+struct Waiting {
+    message: WatchMessage,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Queue {
+    /// A place for a message; waits for it. `None` if the reader is gone.
+    async fn slot(
+        &self,
+        message: &WatchMessage,
+    ) -> Option<(Permit<'_, Waiting>, OwnedSemaphorePermit)> {
+        let bytes = match message {
+            WatchMessage::Event(event) => log::weight(&event.logged),
+            WatchMessage::Heartbeat { cursor, .. } => cursor.len(),
+        };
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(QUEUE_BYTES);
+        let slot = self.sender.reserve().await.ok()?;
+        tokio::select! {
+            () = self.sender.closed() => None,
+            room = Arc::clone(&self.room).acquire_many_owned(bytes) => Some((slot, room.ok()?)),
         }
     }
 }
@@ -88,7 +128,7 @@ fn cursor_of(message: &WatchMessage) -> &str {
 /// What the client reads: the messages, then the reason why there are no more.
 #[derive(Debug)]
 pub struct WatcherStream {
-    messages: Receiver<WatchAuditEventsResponse>,
+    messages: Receiver<Waiting>,
     end: Option<JoinHandle<Result<(), Error>>>,
 }
 
@@ -96,8 +136,8 @@ impl Stream for WatcherStream {
     type Item = Result<WatchAuditEventsResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(message) = ready!(self.messages.poll_recv(cx)) {
-            return Poll::Ready(Some(Ok(message)));
+        if let Some(Waiting { message, .. }) = ready!(self.messages.poll_recv(cx)) {
+            return Poll::Ready(Some(Ok(message.into())));
         }
         let Some(task) = self.end.as_mut() else { return Poll::Ready(None) };
         let end = ready!(Pin::new(task).poll(cx));
@@ -113,6 +153,7 @@ impl Stream for WatcherStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Timestamp;
     use tokio_stream::StreamExt as _;
     use tonic::Code;
 
@@ -121,12 +162,37 @@ mod tests {
         task: impl Future<Output = Result<(), Error>> + Send + 'static,
     ) -> WatcherStream {
         let (sender, messages) = mpsc::channel(QUEUE);
-        sender.send(WatchAuditEventsResponse::default()).await.expect("there is room");
+        let room = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("there is room");
+        let message = heartbeat("here".to_owned());
+        sender.send(Waiting { message, _room: room }).await.expect("there is room");
         let task = tokio::spawn(async move {
             let _sender = sender;
             task.await
         });
         WatcherStream { messages, end: Some(task) }
+    }
+
+    fn heartbeat(cursor: String) -> WatchMessage {
+        WatchMessage::Heartbeat { cursor, time: Timestamp::default() }
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_by_bytes_but_one_message_always_passes() {
+        let (sender, mut messages) = mpsc::channel(QUEUE);
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
+        let queue = Queue { sender, room };
+        let long = || heartbeat("x".repeat(QUEUE_BYTES as usize * 2));
+        let (slot, room) = queue.slot(&long()).await.expect("there is room for one");
+        slot.send(Waiting { message: long(), _room: room });
+        let (second, no_room) = (long(), std::pin::pin!(async {}));
+        let mut waiting = std::pin::pin!(queue.slot(&second));
+        tokio::select! {
+            biased;
+            _ = &mut waiting => panic!("there was room for a second one"),
+            () = no_room => {}
+        }
+        drop(messages.recv().await.expect("the first"));
+        assert!(waiting.await.is_some());
     }
 
     async fn read_to_the_end(mut stream: WatcherStream) -> Option<Code> {

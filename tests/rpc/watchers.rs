@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use countersign::rpc::proto::Key;
 use countersign::rpc::proto::key_admin_client::KeyAdminClient;
+use countersign::rpc::proto::{Key, ListAuditEventsRequest};
 use tokio::task::JoinSet;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
@@ -17,8 +17,17 @@ const MEGABYTE: u64 = 1_024 * 1_024;
 
 /// The resident memory of a process, in bytes.
 fn resident(pid: u32) -> u64 {
+    memory(pid, "VmRSS:")
+}
+
+/// The most that it ever was.
+fn resident_at_most(pid: u32) -> u64 {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line VmRSS");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line for it");
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
     kilobytes * 1_024
 }
@@ -60,6 +69,56 @@ on_both_databases! {
         let grown = resident(server.pid()).saturating_sub(before);
         assert!(grown < 64 * MEGABYTE, "grew by {} MiB", grown / MEGABYTE);
     }
+}
+
+/// As many scopes as a key may have, with as many bytes.
+fn as_many_scopes_as_can_be(word: &str) -> Vec<String> {
+    (0..1_000).map(|number| format!("{word}-{number:027}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_as_long_as_can_be_take_little_memory() {
+    let server =
+        Server::on(Database::Sqlite).await.with_env("COUNTERSIGN_LOG", "info").start().await;
+    let admin = server.as_admin().await;
+    let created = crate::harness::key("acme", "billing");
+    let scopes = as_many_scopes_as_can_be("read");
+    let mut key = admin.mint(Key { scopes, ..created }).await.key;
+    let before = resident(server.pid());
+    let mut watchers = Vec::new();
+    for _ in 0..10 {
+        let connection = server.as_admin().await;
+        for _ in 0..20 {
+            let mut watch = connection.watch(from_now()).await.unwrap();
+            watch.heartbeat().await;
+            watchers.push(watch);
+        }
+    }
+    for number in 0..150 {
+        let (letter, word) = if number % 2 == 0 { ("🔑", "seen") } else { ("🔒", "read") };
+        let description = letter.repeat(2_048);
+        let changed = Key { description, scopes: as_many_scopes_as_can_be(word), ..key };
+        key = admin.update(changed, &["description", "scopes"]).await.unwrap();
+    }
+    let ring = 32 * MEGABYTE;
+    let grown = resident_at_most(server.pid()).saturating_sub(before);
+    assert!(grown < 64 * MEGABYTE + ring, "watchers: grew by {} MiB", grown / MEGABYTE);
+
+    let before = resident_at_most(server.pid());
+    let mut lists = JoinSet::new();
+    for _ in 0..16 {
+        let admin = server.as_admin().await;
+        lists.spawn(async move {
+            let request = ListAuditEventsRequest { page_size: 1_000, ..Default::default() };
+            admin.admin().list_audit_events(request).await.unwrap().into_inner()
+        });
+    }
+    for list in lists.join_all().await {
+        assert!(list.events.len() > 20 && !list.next_page_token.is_empty());
+    }
+    let grown = resident_at_most(server.pid()).saturating_sub(before);
+    assert!(grown < 192 * MEGABYTE, "lists: grew by {} MiB", grown / MEGABYTE);
+    drop(watchers);
 }
 
 /// What became of a watcher that did not read, on a server with a small ring.
