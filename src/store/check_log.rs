@@ -21,7 +21,7 @@ use super::key_rows;
 use super::pools::Pools;
 use super::row::{Read, signed, unhex, unsigned};
 use crate::domain::Error;
-use crate::domain::audit::EventType;
+use crate::domain::audit::{AuditEvent, EventType};
 use crate::domain::tree::{self, TreeHash};
 
 /// Events, or keys, that are looked at in one go. An event may have a hundred kilobytes.
@@ -144,8 +144,9 @@ impl Check<'_> {
         match events::parse(row.revision, &row.canonical) {
             Ok(logged) => {
                 let event = logged.event;
+                let kind = AuditEvent::type_named_in(&row.canonical);
                 let repeated = row.time == event.time.micros()
-                    && row.kind == event.kind.as_str()
+                    && Some(row.kind) == kind
                     && row.account_id == event.account_id
                     && row.application_id == event.application_id
                     && row.key_id == event.key_id

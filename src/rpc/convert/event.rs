@@ -100,6 +100,13 @@ mod tests {
     }
 
     #[test]
+    fn a_type_of_a_later_release_is_unspecified() {
+        let number = proto::audit_event::Type::try_from(EventType::Unknown as i32);
+        let name = number.expect("a number of the proto").as_str_name();
+        assert_eq!(name, EventType::Unknown.as_str());
+    }
+
+    #[test]
     fn reasons_have_the_numbers_and_names_of_the_proto() {
         for reason in RevokeReason::ALL {
             let number =
