@@ -38,8 +38,9 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, and for `verify` allowed; 1 `verify`: denied; 2 anything \
-                          that went wrong, with one line on standard error that says what.";
+const EXIT_CODES: &str = "Exit codes: 0 done, and for `verify` allowed; 1 `verify`: denied, \
+                          `audit check`: faults found; 2 anything that went wrong, with one line on \
+                          standard error that says what.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -57,7 +58,7 @@ enum Command {
     Keys(keys::Args),
     /// Ask whether a credential would be let in
     Verify(verify::Args),
-    /// Read the audit log
+    /// Read the audit log, or check it
     Audit(audit::Args),
 }
 

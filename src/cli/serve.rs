@@ -22,7 +22,7 @@ use crate::middleware::Middleware;
 use crate::rpc::services::{Health, routes};
 use crate::rpc::{KeyAdminService, KeyVerifierService};
 use crate::store::Store;
-use crate::tasks::{Tasks, follow, forget_replies};
+use crate::tasks::{Tasks, check_log, follow, forget_replies};
 use crate::telemetry;
 use crate::transport::{self, Pages, Readiness, Signals, Verifiers};
 use crate::verify::{Basis, Index, Verifier};
@@ -178,6 +178,7 @@ impl Server {
         })?;
         health.serving().await;
         serving.store(true, Ordering::Release);
+        tasks.start("check log", check_log::run(store.clone()));
         banner::print(settings, grpc, http, &credential)?;
         let drain = settings.transport.drain;
         Ok(Self { store, health, verifiers, tasks, drain, serving, stop, stop_pages })

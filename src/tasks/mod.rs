@@ -3,6 +3,7 @@
 //! In: loops that never end by themselves. Out: the name of the first that did. A server with a dead
 //! loop would go on with stale answers or a growing database, so it stops instead.
 
+pub mod check_log;
 pub mod follow;
 pub mod forget_replies;
 

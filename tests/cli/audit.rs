@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 
 use super::{Terminal, without_defaults};
@@ -63,6 +64,41 @@ on_both_databases! {
             .expect("a line is JSON");
         assert_eq!((&event["revision"], &event["revokeReason"]),
                    (&json!("3"), &json!("REVOKE_REASON_ABUSE")));
+    }
+}
+
+on_both_databases! {
+    async fn the_log_is_checked_without_a_server(db: Database) {
+        let mut server = Server::start(db).await;
+        let id = Terminal::of_admin(&server).creates().key_id;
+        let store = server.store().clone();
+        let well = store.command(["audit", "check"]).run().succeeded().stdout;
+        let lines: Vec<Vec<&str>> = well.lines().map(words).collect();
+        assert_eq!(lines.len(), 3, "{well}");
+        assert_eq!((lines[0][..].to_vec(), lines[2][..].to_vec()), (vec!["events", "2"], vec!["faults", "0"]));
+        assert_eq!((lines[1][0], lines[1][1], lines[1][2].len()), ("root", "hash", 64));
+        server.sigterm();
+
+        let around = match &store.url {
+            Some(url) => url.clone(),
+            None => format!("sqlite://{}", store.data_dir.join("countersign.db").display()),
+        };
+        let around = sea_orm::Database::connect(around).await.expect("connects");
+        let change = format!("UPDATE keys SET description = 'x', revision = 1 WHERE key_id = '{id}'");
+        around.execute_unprepared(&change).await.expect("changes a row");
+        around.close().await.expect("closes");
+        let found = store.command(["audit", "check"]).run();
+        assert_eq!((found.status.code(), found.stderr.as_str()), (Some(1), ""), "{}", found.stdout);
+        assert!(found.stdout.contains("faults     1\n") && found.stdout.contains(&id), "{}", found.stdout);
+
+        // A server that is started on it says so by itself.
+        let server = Server::on_store(store).start().await;
+        crate::harness::eventually("the alarm", PATIENCE, async || {
+            server.log().lines().any(|line| {
+                line.contains("ALARM: the log or a key was changed from outside") && line.contains(&id)
+            })
+        })
+        .await;
     }
 }
 

@@ -1,5 +1,6 @@
-//! `countersign audit …`: reads the log, page by page or as it grows.
+//! `countersign audit …`: reads the log, page by page or as it grows, and checks it.
 
+mod check;
 mod list;
 mod show;
 mod tail;
@@ -8,7 +9,7 @@ use clap::Subcommand;
 
 use super::call::with_server;
 use super::failure::Failure;
-use crate::config::ClientArgs;
+use crate::config::{ClientArgs, SettingsArgs};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -18,6 +19,8 @@ pub(super) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Check the whole log and every key against it; needs the database and the root key, no server
+    Check(SettingsArgs),
     /// List events, all pages of them, oldest first
     List {
         #[command(flatten)]
@@ -36,6 +39,7 @@ enum Command {
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     match args.command {
+        Command::Check(args) => check::run(args),
         Command::List { args, client } => {
             with_server(client, |server| async move { list::run(&server, args).await })
         }
