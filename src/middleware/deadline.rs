@@ -119,7 +119,7 @@ impl<R: Body + Default + Unpin> Body for Timed<R> {
             return Poll::Ready(None);
         }
         // The end first: a stream that always has something to say would never come to it.
-        if !self.end.as_ref().is_some_and(|end| end.deadline() <= Instant::now()) {
+        if self.end.as_ref().is_none_or(|end| end.deadline() > Instant::now()) {
             if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
                 return Poll::Ready(frame);
             }
