@@ -54,7 +54,7 @@ pub use write::{InjectedFault, StatementHook};
 pub struct Settings {
     /// Where it is.
     pub url: DatabaseUrl,
-    /// The most connections that read; writing has its own. Default 10.
+    /// The most connections that read; two more write, one follows the log and one checks it. Default 10.
     pub max_connections: u32,
     /// How long a change waits for the writer's lock, and anything for a free connection. Default 5 s.
     pub lock_timeout: Duration,
