@@ -18,6 +18,8 @@ mod migrations;
 mod open;
 mod open_error;
 mod pools;
+#[cfg(test)]
+mod pools_tests;
 mod probe;
 mod read;
 mod replies;

@@ -77,12 +77,16 @@ impl Watching {
     /// Reads to the end of the stream: the revisions on the way, and its status.
     pub async fn rest(&mut self) -> (Vec<i64>, Status) {
         let mut revisions = Vec::new();
-        loop {
-            match self.next().await {
-                Ok(Message::Event(event)) => revisions.push(event.revision),
-                Ok(Message::Heartbeat(_)) => {}
-                Err(status) => return (revisions, status),
+        let to_the_end = async {
+            loop {
+                match self.next().await {
+                    Ok(Message::Event(event)) => revisions.push(event.revision),
+                    Ok(Message::Heartbeat(_)) => {}
+                    Err(status) => return status,
+                }
             }
-        }
+        };
+        let status = tokio::time::timeout(PATIENCE, to_the_end).await;
+        (revisions, status.expect("the watch ends, however many heartbeats come before"))
     }
 }
