@@ -34,7 +34,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 PLANTS = os.path.join(ROOT, "tests", "planted")
 TARGET = os.path.join(ROOT, ".tools", "planted-target")
 OF_OURS = re.compile(r"(lib)?(countersign|it|capacity)-")
-LONGEST_RUN = 900  # seconds; a bug that hangs is met by the patience of the tests, not by this
+LONGEST_RUN = 300  # seconds; a test must fail, not hang, so a run that takes longer notices nothing
+LONGEST_RUN_WITHOUT_BUG = 1_800  # all named tests
 LAST_LINES = 25
 
 BINARY = re.compile(r"Running (unittests )?(\S+)")
@@ -138,7 +139,7 @@ def by_number(promise):
 
 def check_without_bug(tree, tools_dir, wanted):
     say("all named tests, without any bug")
-    run = Run(tree, tools_dir, wanted)
+    run = Run(tree, tools_dir, wanted, LONGEST_RUN_WITHOUT_BUG)
     for one in sorted(wanted):
         if not run.ran(one):
             raise Failure(f"no test {one} ran:\n{run.tail()}")
@@ -161,12 +162,14 @@ def outcome(tree, tools_dir, plant):
     applied = subprocess.run(["git", "apply", plant.patch], cwd=tree, capture_output=True, text=True, check=False)
     if applied.returncode != 0:
         return f"NOT PLANTED, the patch no longer applies: {applied.stderr.strip()}", False
-    run = Run(tree, tools_dir, plant.caught_by)
+    run = Run(tree, tools_dir, plant.caught_by, LONGEST_RUN)
     tests = [one for one in plant.caught_by if not one.by_scan]
     if failed := run.failed(tests):
         return f"{failed[0]}" + (f" and {len(failed) - 1} more" if len(failed) > 1 else ""), True
     if len(tests) < len(plant.caught_by) and SCAN_FOUND.search(run.output):
         return "the canary scan", True
+    if run.exit_code is None:
+        return f"NOT NOTICED, a test hung for {LONGEST_RUN} s", False
     # That nothing ran proves nothing, e.g. because the bug does not compile.
     scanned = len(tests) == len(plant.caught_by) or SCAN_CLEAN.search(run.output)
     if scanned and all(run.ran(one) for one in plant.caught_by):
@@ -178,7 +181,7 @@ def outcome(tree, tools_dir, plant):
 class Run:
     """The named tests, run by tests/run.py of that tree."""
 
-    def __init__(self, tree, tools_dir, wanted):
+    def __init__(self, tree, tools_dir, wanted, longest):
         binaries = {one.binary for one in wanted}
         cargo = [*(["--lib"] if "lib" in binaries else []), *(["--test", "it"] if "it" in binaries else [])]
         command = [sys.executable, "tests/run.py", "--", *cargo, "--", *sorted({one.path for one in wanted})]
@@ -187,7 +190,7 @@ class Run:
             process = subprocess.Popen(command, cwd=tree, env=env, stdin=subprocess.DEVNULL, stdout=log,
                                        stderr=subprocess.STDOUT, start_new_session=True)
             try:
-                self.exit_code = process.wait(LONGEST_RUN)
+                self.exit_code = process.wait(longest)
             except subprocess.TimeoutExpired:
                 self.exit_code = None
             finally:
@@ -220,7 +223,11 @@ class Run:
 def only_one_at_a_time():
     """They share the target folder, and one would test the other's bug."""
     with open(os.path.join(ROOT, ".tools", "planted-lock"), "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another run to end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
