@@ -1,16 +1,25 @@
 //! Reads the settings file (TOML).
 
+use std::io::Read as _;
 use std::path::Path;
 
+use super::private_file::open_regular;
 use super::{Layer, SettingsError, in_words};
+
+/// The largest settings file; all settings together are a few lines.
+const MAX_BYTES: u64 = 1024 * 1024;
 
 /// The settings that the file says. Errors name the line and its key, and never quote a value: it may
 /// be a password.
 pub(super) fn read(path: &Path) -> Result<Layer, SettingsError> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        SettingsError(format!("settings file {}: {}", path.display(), in_words(&error)))
-    })?;
-    parse(&text).map_err(|what| SettingsError(format!("settings file {}: {what}", path.display())))
+    let refuse = |why: String| SettingsError(format!("settings file {}: {why}", path.display()));
+    let (file, metadata) = open_regular(path).map_err(refuse)?;
+    if metadata.len() > MAX_BYTES {
+        return Err(refuse(format!("is larger than {MAX_BYTES} bytes")));
+    }
+    let mut text = String::new();
+    file.take(MAX_BYTES).read_to_string(&mut text).map_err(|error| refuse(in_words(&error)))?;
+    parse(&text).map_err(refuse)
 }
 
 fn parse(text: &str) -> Result<Layer, String> {

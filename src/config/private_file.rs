@@ -1,6 +1,6 @@
 //! Files that hold secrets: how they are read and written.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -17,12 +17,7 @@ const MAX_BYTES: u64 = 64 * 1024;
 /// "root key file".
 pub fn read(what: &str, path: &Path) -> Result<Zeroizing<String>, SettingsError> {
     let refuse = |why: String| SettingsError(format!("{what} {}: {why}", path.display()));
-    let file = File::open(path).map_err(|error| refuse(in_words(&error)))?;
-    // Asked of the open file, so that nobody can swap it in between.
-    let metadata = file.metadata().map_err(|error| refuse(in_words(&error)))?;
-    if !metadata.is_file() {
-        return Err(refuse("is not a regular file".to_owned()));
-    }
+    let (file, metadata) = open_regular(path).map_err(refuse)?;
     if metadata.mode() & 0o007 != 0 {
         let mode = metadata.mode() & 0o777;
         return Err(refuse(format!(
@@ -38,6 +33,18 @@ pub fn read(what: &str, path: &Path) -> Result<Zeroizing<String>, SettingsError>
     let mut text = Zeroizing::new(String::with_capacity(capacity));
     file.take(MAX_BYTES).read_to_string(&mut text).map_err(|error| refuse(in_words(&error)))?;
     Ok(text)
+}
+
+/// Opens a regular file. A pipe would be waited for at its opening, for ever, so what stands there is
+/// looked at before, and, since it may be swapped in between, of the open file again.
+pub(super) fn open_regular(path: &Path) -> Result<(File, Metadata), String> {
+    let regular = |metadata: Metadata| {
+        if metadata.is_file() { Ok(metadata) } else { Err("is not a regular file".to_owned()) }
+    };
+    regular(std::fs::metadata(path).map_err(|error| in_words(&error))?)?;
+    let file = File::open(path).map_err(|error| in_words(&error))?;
+    let metadata = regular(file.metadata().map_err(|error| in_words(&error))?)?;
+    Ok((file, metadata))
 }
 
 /// Writes a file that nobody had before, with mode 0600, onto the disk: it is there whole, or not at
@@ -130,6 +137,20 @@ pub fn quoted(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_or_a_device_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg("-m600").arg(&pipe).status();
+        assert!(made.expect("mkfifo is part of every system").success());
+        for path in [pipe.as_path(), Path::new("/dev/zero"), folder.path()] {
+            let refused = read("root key file", path).expect_err("refused").to_string();
+            assert!(refused.ends_with("is not a regular file"), "{refused}");
+            let refused = crate::config::file::read(path).expect_err("refused").to_string();
+            assert!(refused.ends_with("is not a regular file"), "{refused}");
+        }
+    }
 
     fn folder() -> tempfile::TempDir {
         tempfile::tempdir().expect("a temporary folder")

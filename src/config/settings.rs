@@ -13,6 +13,8 @@ use crate::{log, middleware, rpc, store, telemetry, transport};
 const MAX_DATABASE_CONNECTIONS: u32 = 1_000;
 /// Each has a runtime of its own. Far more than cores only take turns.
 const MAX_VERIFY_THREADS: usize = 1_024;
+/// The most events kept in memory for watchers; their bytes are bounded besides.
+const MAX_RING_EVENTS: usize = 1_000_000;
 
 /// The flags of the commands that work on a store: all settings, and the file that says more of them.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -98,7 +100,7 @@ impl Settings {
         }
         let mut log = log::Settings::default();
         if let Some(events) = layer.watch_ring_events {
-            log.ring_events = at_least_one("watch-ring-events", events)?;
+            log.ring_events = one_to(MAX_RING_EVENTS, "watch-ring-events", events)?;
         }
         let telemetry = telemetry::Settings::new(
             layer.log.as_deref().unwrap_or("info"),
