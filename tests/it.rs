@@ -31,3 +31,4 @@ mod python;
 mod readme;
 mod rpc;
 mod store;
+mod visibility;

@@ -124,6 +124,15 @@ impl Control {
         Ok(Changed { view: done.reply, consistency_token })
     }
 
+    /// Waits like [`Self::visible`], but for a reply that holds a secret: it is given even if this
+    /// replica can't see its own change yet, since it may not be asked for again.
+    pub(super) async fn visible_or_made(&self, position: LogPosition) -> String {
+        self.visible(position).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, revision = position.revision, "answered before it is visible here");
+            position.encode(PositionKind::ConsistencyToken)
+        })
+    }
+
     /// Waits until this replica's verifications see a change; its consistency token.
     pub(super) async fn visible(&self, position: LogPosition) -> Result<String, Error> {
         self.log.wait_for(position.revision).await.map_err(|_| {

@@ -77,7 +77,8 @@ impl Control {
             .store
             .change_key_for(Some(principal.key_id()), Target::New(&key_id), asked.slot(), decide)
             .await?;
-        let consistency_token = self.visible(self.log.position_at(done.reply.key.revision)).await?;
+        let consistency_token =
+            self.visible_or_made(self.log.position_at(done.reply.key.revision)).await;
         let view = KeyView::of(done.reply.key, self.now());
         Ok(Minted { view, secret: done.reply.secret.unwrap_or(secret), consistency_token })
     }

@@ -83,7 +83,13 @@ impl Control {
                 decide,
             )
             .await?;
-        let consistency_token = self.visible(self.log.position_at(done.reply.key.revision)).await?;
+        let position = self.log.position_at(done.reply.key.revision);
+        let consistency_token = if overlap.is_zero() {
+            // Whoever ends the older versions now is told so only once they are dead here.
+            self.visible(position).await?
+        } else {
+            self.visible_or_made(position).await
+        };
         let view = KeyView::of(done.reply.key, self.now());
         Ok(Minted { view, secret: done.reply.secret.unwrap_or(secret), consistency_token })
     }
