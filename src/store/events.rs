@@ -1,6 +1,7 @@
 //! The log: its tip, appending to it, and reading it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use sea_orm::sea_query::{Expr, Query, SelectStatement};
 use sea_orm::{
@@ -35,9 +36,21 @@ pub(super) struct Tip {
     pub(super) clock: Timestamp,
 }
 
+/// What clocks of healthy machines differ by at the most, generously.
+const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(60);
+
 impl Tip {
-    /// The time of the next event.
+    /// The time of the next event: never before the newest. If the database's clock was wrong by a lot once, that
+    /// decides on every expiry until it is right again, so somebody has to know.
     pub(super) fn now(&self) -> Timestamp {
+        let ahead = self.time.saturating_since(self.clock);
+        if ahead > CLOCKS_DIFFER_BY {
+            let seconds = ahead.as_secs();
+            tracing::error!(
+                seconds,
+                "ALARM: the newest event is of the future, by the database's clock"
+            );
+        }
         self.clock.max(self.time)
     }
 }
