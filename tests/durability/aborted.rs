@@ -64,7 +64,8 @@ on_both_databases! {
         left.execute_unprepared("DELETE FROM replies").await.expect("takes the writer's lock");
         assert!(!is_quiet(&looks).await);
         left.execute_unprepared("ROLLBACK").await.expect("ends");
-        assert!(is_quiet(&looks).await);
+        // The server writes now and then too, and is between two of its own statements then.
+        eventually("no transaction is open", SOON, async || is_quiet(&looks).await).await;
     }
 }
 
