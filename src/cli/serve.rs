@@ -20,7 +20,7 @@ use crate::domain::random::OsRandom;
 use crate::domain::time::{Clock, SystemClock};
 use crate::middleware::Middleware;
 use crate::rpc::services::{Health, routes};
-use crate::rpc::{KeyAdminService, KeyVerifierService};
+use crate::rpc::{AtLeast, KeyAdminService, KeyVerifierService};
 use crate::store::Store;
 use crate::tasks::{Tasks, check_log, follow, forget_replies};
 use crate::telemetry;
@@ -146,6 +146,7 @@ impl Server {
             settings.brands.clone(),
             basis,
         ));
+        let at_least = AtLeast::new(log.clone());
         let control = Control::new(
             store.clone(),
             log,
@@ -160,7 +161,7 @@ impl Server {
             Handle::current(),
             stop.clone(),
         );
-        let verifier_service = KeyVerifierService::new(Arc::clone(&verifier));
+        let verifier_service = KeyVerifierService::new(Arc::clone(&verifier), at_least);
         let health = Health::starting().await;
         let routes = routes(Some(admin_service), Some(verifier_service), &health);
         let routes = routes.map_err(Failure::said)?;

@@ -31,14 +31,15 @@ impl Clock for Hasty {
 /// A service without keys whose every entry seems to take so long, at the least.
 fn service(micros: u64) -> KeyVerifierService {
     let store = StoreId([1; 16]);
-    KeyVerifierService::new(Arc::new(Verifier::new(
+    let verifier = Verifier::new(
         Arc::new(Index::new()),
         Arc::new(DataKey::new([7; 32])),
         Arc::new(Position::default()),
         Arc::new(Hasty(micros, AtomicU64::new(0))),
         Brands::default(),
         Basis { store, epoch: 1, max_staleness: Duration::MAX },
-    )))
+    );
+    KeyVerifierService::new(Arc::new(verifier), AtLeast::of_no_log())
 }
 
 /// How often a batch of so many lets others have their turn.
