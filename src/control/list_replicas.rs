@@ -38,7 +38,14 @@ impl Control {
         let mut rows = self.log.replica_rows().await?;
         rows.sort_by(|one, other| one.id.cmp(&other.id));
         let own = self.log.replica_id();
-        let replicas = rows.into_iter().map(|row| ReplicaView { is_self: row.id == own, row });
+        let replicas = rows.into_iter().map(|mut row| {
+            let is_self = row.id == own;
+            if is_self {
+                // Further than what was last written.
+                row.applied = row.applied.max(self.log.applied());
+            }
+            ReplicaView { row, is_self }
+        });
         Ok(ReplicaList { replicas: replicas.collect() })
     }
 }
