@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use countersign::domain::token::{LogPosition, PositionKind};
 use countersign::rpc::proto::batch_verify_response::result::Result as Entry;
-use countersign::rpc::proto::{
-    BatchVerifyRequest, DisableKeyRequest, EnableKeyRequest, VerifyRequest, VerifyResponse, Wait,
-};
+use countersign::rpc::proto::{BatchVerifyRequest, VerifyRequest, VerifyResponse};
 use tonic::{Code, Status};
 
 use super::batch_verify::{about, status};
 use super::refusal::{invalid, refused};
-use crate::harness::replicas::Told;
-use crate::harness::{Caller, Credential, Minted, Replicas, Server, key};
+use crate::harness::{Caller, Credential, Database, Minted, Server, key};
 use crate::on_both_databases;
 
 async fn ask(
@@ -47,7 +44,36 @@ pub async fn behind(caller: &Caller, minted: &Minted) -> Status {
     answer.expect_err("nobody has come there")
 }
 
+/// What a change is answered with that a later epoch went on without. A change that it kept is known.
+pub async fn lost(database: Database) -> Status {
+    let mut server = Server::start(database).await;
+    let admin = server.as_admin().await;
+    let minted = admin.mint(key("acme", "billing")).await;
+    let kept = admin.verify(&minted.credential).await.consistency_token;
+    assert!(server.sigterm().success());
+    server.store().command(["store", "accept", "--yes"]).run().succeeded();
+    let server = server.restart().await;
+    let admin = server.as_admin().await;
+    let answer = ask(&admin, &minted.credential, &kept).await.expect("it was kept");
+    assert!(answer.allowed);
+    let (before, after) = (position(&kept), position(&answer.consistency_token));
+    assert_eq!((before.epoch, after.epoch), (1, 2));
+    assert_eq!(before.revision + 1, after.revision, "an event begins the new epoch");
+    let next = other(&kept, |position| position.revision += 1);
+    refused(
+        ask(&admin, &minted.credential, &next).await,
+        Code::FailedPrecondition,
+        "POSITION_LOST",
+    );
+    let beyond = of_the_future(&kept);
+    ask(&admin, &minted.credential, &beyond).await.expect_err("it was lost")
+}
+
 on_both_databases! {
+    async fn a_change_that_was_lost_is_said_to_be(db: Database) {
+        refused::<()>(Err(lost(db).await), Code::FailedPrecondition, "POSITION_LOST");
+    }
+
     async fn what_is_known_is_answered_at_once_and_what_can_never_be_is_refused(db: Database) {
         let server = Server::start(db).await;
         let admin = server.as_admin().await;
@@ -122,29 +148,5 @@ on_both_databases! {
             })
         };
         crate::harness::eventually("it comes in time", Duration::from_secs(60), comes).await;
-    }
-}
-
-/// Without the token, the other replica may know of a change or not. With it, it always does.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_names_a_change_is_answered_from_it_everywhere() {
-    // By looking alone, a change takes up to 200 ms to the other.
-    let replicas = Replicas::start(2, Told::default().database_listen(false)).await;
-    let (here, there) = (replicas[0].caller(), replicas[1].caller());
-    let minted = here.mint(key("acme", "billing")).await;
-    let (key_id, wait) = (&minted.key.key_id, Wait::None.into());
-    for _ in 0..10 {
-        let request = DisableKeyRequest { key_id: key_id.clone(), wait, ..Default::default() };
-        let off = here.admin().disable_key(request).await.unwrap().into_inner().consistency_token;
-        let answer = ask(&there, &minted.credential, &off).await.expect("it comes there");
-        assert!(!answer.allowed, "from before the change");
-        let request = EnableKeyRequest { key_id: key_id.clone(), wait, ..Default::default() };
-        let on = here.admin().enable_key(request).await.unwrap().into_inner().consistency_token;
-        let presented = about(&minted.credential).presented;
-        let entry = VerifyRequest { presented, at_least: on, ..VerifyRequest::default() };
-        let batch = BatchVerifyRequest { requests: vec![entry] };
-        let results = there.verifier().batch_verify(batch).await.unwrap().into_inner().results;
-        let allowed = matches!(&results[0].result, Some(Entry::Response(reply)) if reply.allowed);
-        assert!(allowed, "{results:?}");
     }
 }
