@@ -17,7 +17,9 @@
 
 pub mod canary;
 pub mod client;
+pub mod cluster;
 pub mod eventually;
+pub mod pooler;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
@@ -27,7 +29,9 @@ pub mod store;
 pub mod tools;
 
 pub use client::{Caller, Credential, Minted, key};
+pub use cluster::Cluster;
 pub use eventually::eventually;
+pub use pooler::Pooler;
 pub use process::{Output, Program, Running};
 pub use proxy::Proxy;
 pub use server::Server;

@@ -1,6 +1,8 @@
 //! The harness is trusted by every other test, so its own promises are tested here: a proxy that
 //! loses no reply, or a wait that waits for nothing, would let everything else pass.
 
+mod databases;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -102,6 +104,21 @@ async fn what_is_sent_into_a_partition_arrives_when_it_ends() {
         let late = tokio::time::timeout(SOON, answers).await.expect("the partition ended");
         assert_eq!(late, ("old".to_owned(), "new".to_owned()));
     }
+}
+
+#[tokio::test]
+async fn what_is_held_when_a_connection_is_cut_never_arrives() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::to(listener.local_addr().unwrap()).await;
+    let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+    client.write_all(b"x").await.unwrap();
+    let (mut server, _) = listener.accept().await.unwrap();
+    assert_eq!(server.read(&mut [0; 8]).await.unwrap(), 1);
+    proxy.cut_off();
+    client.write_all(b"lost").await.unwrap();
+    proxy.cut();
+    proxy.heal();
+    assert!(matches!(server.read(&mut [0; 8]).await, Ok(0) | Err(_)), "only the end arrives");
 }
 
 #[tokio::test]

@@ -74,6 +74,10 @@ impl Link {
                 tokio::time::sleep(delay + slowness).await;
             }
             self.shared.passes(direction).await;
+            // Whoever cuts a connection and then ends the partition wants what was held to be lost.
+            if self.cut.is_cancelled() {
+                return;
+            }
             if silent {
                 continue;
             }
