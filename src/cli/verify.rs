@@ -83,6 +83,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         application_id: application,
         environment: Environment::from(environment).into(),
         explain,
+        ..Default::default()
     };
     with_server(client, |server| async move { ask(&server, request, json).await })
 }

@@ -15,6 +15,7 @@ pub mod keyring;
 pub mod permission;
 pub mod position;
 pub mod random;
+pub mod replica;
 pub mod scope;
 pub mod seal;
 pub mod time;

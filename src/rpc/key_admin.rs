@@ -269,6 +269,13 @@ impl KeyAdmin for KeyAdminService {
         self.perform(Verb::ListAuditEvents, request, call).await
     }
 
+    async fn list_replicas(
+        &self,
+        _request: Request<proto::ListReplicasRequest>,
+    ) -> Result<Response<proto::ListReplicasResponse>, Status> {
+        Err(Error::Unavailable("replicas do not know of each other yet").into())
+    }
+
     type WatchAuditEventsStream = WatcherStream;
 
     async fn watch_audit_events(

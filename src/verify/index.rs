@@ -45,6 +45,7 @@ impl Index {
     pub fn apply(&self, change: IndexChange) {
         let keys = self.keys.pin();
         match change {
+            IndexChange::Clear => keys.clear(),
             IndexChange::Remove(key_id) => {
                 keys.remove(key_id.as_str());
             }

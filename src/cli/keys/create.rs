@@ -66,7 +66,8 @@ pub(super) async fn run(server: &Server, args: Args, in_json: bool) -> Result<()
         expire_time,
         ..Key::default()
     };
-    let request = CreateKeyRequest { key: Some(key), request_id: request_id(args.request_id)? };
+    let request_id = request_id(args.request_id)?;
+    let request = CreateKeyRequest { key: Some(key), request_id, ..Default::default() };
     let reply = server
         .ask(|mut admin| {
             let request = request.clone();

@@ -92,7 +92,7 @@ impl From<Reason> for RevokeReason {
 
 pub(super) async fn disable(server: &Server, args: Disable, in_json: bool) -> Result<(), Failure> {
     let Disable { key_id, comment, force } = args;
-    let request = DisableKeyRequest { key_id, comment, force };
+    let request = DisableKeyRequest { key_id, comment, force, ..Default::default() };
     let reply = server
         .ask(|mut admin| {
             let request = request.clone();
@@ -104,7 +104,7 @@ pub(super) async fn disable(server: &Server, args: Disable, in_json: bool) -> Re
 
 pub(super) async fn enable(server: &Server, args: Enable, in_json: bool) -> Result<(), Failure> {
     let Enable { key_id, comment } = args;
-    let request = EnableKeyRequest { key_id, comment };
+    let request = EnableKeyRequest { key_id, comment, ..Default::default() };
     let reply = server
         .ask(|mut admin| {
             let request = request.clone();
@@ -117,7 +117,7 @@ pub(super) async fn enable(server: &Server, args: Enable, in_json: bool) -> Resu
 pub(super) async fn revoke(server: &Server, args: Revoke, in_json: bool) -> Result<(), Failure> {
     let Revoke { key_id, reason, comment, force } = args;
     let reason = RevokeReason::from(reason).into();
-    let request = RevokeKeyRequest { key_id, reason, comment, force };
+    let request = RevokeKeyRequest { key_id, reason, comment, force, ..Default::default() };
     let reply = server
         .ask(|mut admin| {
             let request = request.clone();
@@ -129,7 +129,7 @@ pub(super) async fn revoke(server: &Server, args: Revoke, in_json: bool) -> Resu
 
 pub(super) async fn delete(server: &Server, args: Delete, in_json: bool) -> Result<(), Failure> {
     let Delete { key_id, comment } = args;
-    let request = DeleteKeyRequest { key_id, comment };
+    let request = DeleteKeyRequest { key_id, comment, ..Default::default() };
     let reply = server
         .ask(|mut admin| {
             let request = request.clone();

@@ -40,7 +40,12 @@ pub(super) async fn rotate(server: &Server, args: Rotate, in_json: bool) -> Resu
     let overlap = duration_to_proto(args.overlap);
     let overlap = overlap.map_err(|why| Failure::Said(format!("--overlap {why}")))?;
     let request_id = request_id(args.request_id)?;
-    let request = RotateKeyRequest { key_id: args.key_id, overlap: Some(overlap), request_id };
+    let request = RotateKeyRequest {
+        key_id: args.key_id,
+        overlap: Some(overlap),
+        request_id,
+        ..Default::default()
+    };
     let reply = server
         .ask(|mut admin| {
             let request = request.clone();
@@ -59,7 +64,7 @@ pub(super) async fn expire_secret(
     in_json: bool,
 ) -> Result<(), Failure> {
     let ExpireSecret { key_id, number, force } = args;
-    let request = ExpireSecretRequest { key_id, number, force };
+    let request = ExpireSecretRequest { key_id, number, force, ..Default::default() };
     let reply = server
         .ask(|mut admin| {
             let request = request.clone();

@@ -127,6 +127,7 @@ fn request(args: Args) -> Result<UpdateKeyRequest, Failure> {
         key: Some(key),
         update_mask: Some(FieldMask { paths }),
         force: args.force,
+        ..Default::default()
     })
 }
 

@@ -162,7 +162,7 @@ macro_rules! shows_the_secret {
     ($($reply:ident),*) => {$(
         impl From<Minted> for proto::$reply {
             fn from(Minted { view, secret, consistency_token }: Minted) -> Self {
-                Self { key: Some(view.into()), secret: secret.expose().to_owned(), consistency_token }
+                Self { key: Some(view.into()), secret: secret.expose().to_owned(), consistency_token, ..Default::default() }
             }
         }
     )*};
@@ -174,7 +174,7 @@ macro_rules! shows_the_changed_key {
     ($($reply:ident),*) => {$(
         impl From<Changed> for proto::$reply {
             fn from(Changed { view, consistency_token }: Changed) -> Self {
-                Self { key: Some(view.into()), consistency_token }
+                Self { key: Some(view.into()), consistency_token, ..Default::default() }
             }
         }
     )*};
@@ -191,7 +191,7 @@ shows_the_changed_key!(
 /// What is left of a deleted key is the state of the store without it.
 impl From<String> for proto::DeleteKeyResponse {
     fn from(consistency_token: String) -> Self {
-        Self { consistency_token }
+        Self { consistency_token, ..Default::default() }
     }
 }
 
