@@ -223,6 +223,11 @@ impl Running {
         }
     }
 
+    /// The lines that it has printed since somebody last looked.
+    pub fn lines_so_far(&self) -> impl Iterator<Item = String> {
+        self.lines.try_iter()
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.child.wait(Duration::ZERO).is_some()
     }

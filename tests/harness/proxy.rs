@@ -68,6 +68,8 @@ struct Shared {
     rules: Mutex<Rules>,
     held: watch::Sender<Held>,
     lost: AtomicU64,
+    /// Bytes that got through, to the server and to the client.
+    carried: [AtomicU64; 2],
 }
 
 /// Listens on a port of its own and passes on to `target`, as the knobs say. It ends with this
@@ -92,6 +94,7 @@ impl Proxy {
                     rules: Mutex::default(),
                     held: watch::Sender::default(),
                     lost: AtomicU64::new(0),
+                    carried: Default::default(),
                 }),
                 end: CancellationToken::new(),
                 connections: Arc::default(),
@@ -211,6 +214,11 @@ impl Proxy {
     /// How many replies were thrown away so far.
     pub fn lost_replies(&self) -> u64 {
         self.shared.lost.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes got through that way so far, on all connections.
+    pub fn carried(&self, direction: Direction) -> u64 {
+        self.shared.carried[direction as usize].load(Ordering::SeqCst)
     }
 
     fn rules(&self, change: impl FnOnce(&mut Rules)) {

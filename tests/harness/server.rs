@@ -11,6 +11,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// A server that is going to start.
+#[derive(Clone)]
 pub struct Builder {
     store: Arc<Store>,
     args: Vec<String>,
@@ -42,11 +43,26 @@ impl Builder {
         self
     }
 
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// What servers of this store have logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(run::log_file(&self.store.name).0).expect("the log is there")
+    }
+
     /// The program as it would be started, for tests of servers that refuse to.
     pub fn program(&self) -> Program {
         let listen = ["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
         let program = self.store.command(listen).args(&self.args).env("COUNTERSIGN_LOG", "trace");
         self.env.iter().fold(program, |program, (name, value)| program.env(name, value))
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn start_unready(&self) -> Unready {
+        let (_, file) = run::log_file(&self.store.name);
+        Unready { running: self.program().start(file) }
     }
 
     /// Starts it and waits until it is ready.
@@ -56,6 +72,22 @@ impl Builder {
         let (grpc, http) = wait_until_ready(&mut running, &log);
         self.store.record_canaries();
         Server { builder: self, running, log, grpc, http }
+    }
+}
+
+/// A server of which nobody expects that it becomes ready. It ends with this value.
+pub struct Unready {
+    running: Running,
+}
+
+impl Unready {
+    /// Whether it said so all the same, so far.
+    pub fn has_said_ready(&self) -> bool {
+        self.running.lines_so_far().any(|line| line.starts_with("ready"))
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.running.has_ended()
     }
 }
 
@@ -156,6 +188,11 @@ impl Server {
 
     pub fn has_ended(&mut self) -> bool {
         self.running.has_ended()
+    }
+
+    /// The same settings and the same store, for the next one.
+    pub fn again(&self) -> Builder {
+        self.builder.clone()
     }
 
     /// Starts it anew on the same store with the same settings; kill -9 if it still runs. Its ports

@@ -93,6 +93,7 @@ impl Link {
                 return;
             }
             carried += data.len() as u64;
+            self.shared.carried[direction as usize].fetch_add(data.len() as u64, Ordering::SeqCst);
             if data.len() < length || cut_after.is_some_and(|limit| limit == (direction, carried)) {
                 self.cut.cancel();
                 return;
