@@ -36,13 +36,13 @@ impl Store {
         keys: &[(Key, EventDraft)],
     ) -> Result<Done<u64>, Fault> {
         let tip = events::tip(&transaction.step("tip")).await?;
+        let now = events::now(&tip);
         let (mut sealed, mut log) =
             (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
         for (revision, (key, draft)) in (tip.revision + 1..).zip(keys) {
-            let key =
-                Key { revision, update_time: tip.now(), create_time: tip.now(), ..key.clone() };
+            let key = Key { revision, update_time: now, create_time: now, ..key.clone() };
             let seal = self.seals().seal(&key.verifiable());
-            log.push(events::complete(draft.clone(), &key, &seal, revision, tip.now()));
+            log.push(events::complete(draft.clone(), &key, &seal, revision, now));
             sealed.push((key, seal));
         }
         let rows: Vec<(&Key, &[u8])> =

@@ -8,11 +8,14 @@ mod administrators;
 mod bulk;
 mod change;
 mod check_log;
+mod direct;
 mod entity;
 mod error;
 mod events;
 mod filter_sql;
+mod follow;
 mod key_rows;
+mod load;
 mod migrate;
 mod migrations;
 mod open;
@@ -22,6 +25,7 @@ mod pools;
 mod pools_tests;
 mod probe;
 mod read;
+mod replicas;
 mod replies;
 mod retry;
 mod row;
@@ -38,6 +42,7 @@ use self::write::WriteTransaction;
 use crate::domain::ids::StoreId;
 use crate::domain::keyring::DataKey;
 use crate::domain::random::Random;
+use crate::domain::replica::LogEnd;
 use crate::domain::seal::SealKeys;
 use crate::domain::token::LogPosition;
 
@@ -60,12 +65,37 @@ pub struct Settings {
     pub max_connections: u32,
     /// How long a change waits for the writer's lock, and anything for a free connection. Default 5 s.
     pub lock_timeout: Duration,
+    /// How long following the log may take at each turn. What takes longer gets a new connection. Defaults: 1 s, 5 s.
+    pub following: Following,
+}
+
+/// How long to wait for an answer of the database while following the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Following {
+    /// To what only reads.
+    pub read: Duration,
+    /// To what commits, which may have to wait for a disk, and for a standby.
+    pub commit: Duration,
+}
+
+impl Following {
+    /// So that with a lease of this length one connection that has gone silent does not cost the lease: a beat is due
+    /// each quarter of it.
+    pub fn within(lease: Duration) -> Self {
+        let quarter = lease / 4;
+        Self {
+            read: quarter.min(Duration::from_secs(1)),
+            commit: quarter.min(Duration::from_secs(5)),
+        }
+    }
 }
 
 impl Settings {
     /// The defaults, for this database.
     pub fn new(url: DatabaseUrl) -> Self {
-        Self { url, max_connections: 10, lock_timeout: Duration::from_secs(5) }
+        let lock_timeout = Duration::from_secs(5);
+        let following = Following::within(Duration::from_secs(30));
+        Self { url, max_connections: 10, lock_timeout, following }
     }
 }
 
@@ -80,6 +110,7 @@ pub struct Store {
 
 struct Inner {
     pools: Pools,
+    following: Following,
     seals: SealKeys,
     data_key: Arc<DataKey>,
     store_id: StoreId,
@@ -127,8 +158,9 @@ impl Store {
         self.inner.pools.patience
     }
 
-    fn position(&self, revision: u64) -> LogPosition {
-        LogPosition { store: self.store_id(), epoch: self.epoch(), revision }
+    /// A place in the log that ended like this a moment ago, in the same transaction.
+    fn position(&self, end: &LogEnd, revision: u64) -> LogPosition {
+        LogPosition { store: self.store_id(), epoch: end.epoch, revision }
     }
 
     async fn begin(&self) -> Result<WriteTransaction, Fault> {

@@ -38,7 +38,8 @@ impl Store {
                 let epoch = u32::try_from(row.epoch).unwrap_or(1);
                 let seals = SealKeys::derive(&root);
                 let data_key = Arc::new(data_key);
-                let inner = Inner { pools, seals, data_key, store_id, epoch, random };
+                let following = settings.following;
+                let inner = Inner { pools, following, seals, data_key, store_id, epoch, random };
                 Ok(Self { inner: Arc::new(inner), hook: None, of_follower: false })
             }
             Err(error) => {

@@ -29,6 +29,7 @@ use sea_orm::{
 use tokio::sync::Semaphore;
 
 use super::Settings;
+use super::direct::Direct;
 use super::error::Fault;
 use super::url::Place;
 use crate::domain::Error;
@@ -43,6 +44,8 @@ pub(super) struct Pools {
     pub(super) reader: DatabaseConnection,
     /// The follower's alone. Its connections belong to the runtime that uses it first.
     pub(super) follower: DatabaseConnection,
+    /// On PostgreSQL, for what is a single message: the follower's, and everybody else's.
+    direct: Option<[Direct; 2]>,
     /// For the check of the log, which may take minutes.
     pub(super) checker: DatabaseConnection,
     /// Lists that may be made at once.
@@ -78,6 +81,7 @@ impl Pools {
                     backend: DbBackend::Sqlite,
                     patience,
                     reachable: Arc::new(AtomicBool::new(true)),
+                    direct: None,
                 }
             }
             Place::Postgres(options) => {
@@ -94,6 +98,7 @@ impl Pools {
                     backend: DbBackend::Postgres,
                     patience,
                     reachable,
+                    direct: Some([(), ()].map(|()| Direct::new(options.clone()))),
                 }
             }
         }
@@ -110,8 +115,17 @@ impl Pools {
         }
     }
 
+    /// Connections for single messages; `None` on SQLite.
+    pub(super) fn direct(&self, of_follower: bool) -> Option<&Direct> {
+        let [follower, others] = self.direct.as_ref()?;
+        Some(if of_follower { follower } else { others })
+    }
+
     /// Closes all connections, which on SQLite moves the journal into the database file.
     pub(super) async fn close(&self) -> Result<(), DbErr> {
+        for direct in self.direct.iter().flatten() {
+            direct.close().await;
+        }
         self.checker.close_by_ref().await?;
         self.follower.close_by_ref().await?;
         self.reader.close_by_ref().await?;

@@ -95,7 +95,7 @@ const IDS_PER_QUERY: usize = 500;
 const ROWS_AT_A_TIME: u64 = 50;
 
 impl Store {
-    fn reader(&self) -> &DatabaseConnection {
+    pub(super) fn reader(&self) -> &DatabaseConnection {
         if self.of_follower { &self.inner.pools.follower } else { &self.inner.pools.reader }
     }
 
@@ -127,7 +127,7 @@ impl Store {
 
     /// What a piece of reading gives, or that the database gave no answer in time: a connection that a partition has
     /// cut is silent for ever.
-    async fn answered<T, E: Into<Fault>>(
+    pub(super) async fn answered<T, E: Into<Fault>>(
         &self,
         reading: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Error> {

@@ -159,7 +159,7 @@ pub(super) fn key_row(key: &Key, seal: &[u8]) -> Result<key::ActiveModel, Fault>
         update_time: Set(key.update_time.micros()),
         creator: Set(key.creator.clone()),
         revision: Set(signed(key.revision)?),
-        last_secret_number: Set(small(key.last_secret_number)?),
+        last_secret_number: Set(signed_small(key.last_secret_number)?),
         seal: Set(seal.to_vec()),
     })
 }
@@ -169,7 +169,7 @@ pub(super) fn secret_rows(key: &Key) -> Result<Vec<key_secret::ActiveModel>, Fau
     let row = |version: &SecretVersion| {
         Ok(key_secret::ActiveModel {
             key_id: Set(key.key_id.to_string()),
-            number: Set(small(version.number)?),
+            number: Set(signed_small(version.number)?),
             digest: Set(version.digest.as_bytes().to_vec()),
             create_time: Set(version.create_time.micros()),
             expire_time: Set(version.expire_time.map(Timestamp::micros)),
@@ -212,7 +212,13 @@ pub(super) fn time(micros: i64) -> Result<Timestamp, Fault> {
         .ok_or_else(|| Fault::internal("the database holds a time out of range"))
 }
 
-fn small(number: u32) -> Result<i32, Fault> {
+/// A small number as the rules have it.
+pub(super) fn small(number: i32) -> Result<u32, Fault> {
+    u32::try_from(number).map_err(|_| Fault::internal("the database holds a negative number"))
+}
+
+/// A small number as the databases have it.
+pub(super) fn signed_small(number: u32) -> Result<i32, Fault> {
     i32::try_from(number).map_err(|_| Fault::internal("a number is too large for the database"))
 }
 

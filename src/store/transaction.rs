@@ -8,13 +8,14 @@
 
 use super::change::{Before, Changed, Decision, EventDraft, ReplySlot, Target};
 use super::error::Fault;
-use super::events::{self, Tip};
+use super::events;
 use super::retry::Retry;
 use super::write::{Done, WriteTransaction};
 use super::{Store, administrators, key_rows, replies};
 use crate::domain::Error;
 use crate::domain::ids::KeyId;
 use crate::domain::key::{Administration, Key};
+use crate::domain::replica::LogEnd;
 
 impl Store {
     /// Changes one key, in one transaction under the writer's lock.
@@ -93,7 +94,7 @@ impl Store {
         let (revision, now) = (before.revision, before.now);
         let reply = match decide(&before)? {
             Decision::Unchanged(reply) => {
-                let position = self.position(tip.revision);
+                let position = self.position(&tip, tip.revision);
                 return Ok(Done::Nothing(Changed { reply, position, changed: false }));
             }
             Decision::Put { key, event, remember, reply } => {
@@ -119,7 +120,7 @@ impl Store {
                 reply
             }
         };
-        Ok(Done::Wrote(Changed { reply, position: self.position(revision), changed: true }))
+        Ok(Done::Wrote(Changed { reply, position: self.position(&tip, revision), changed: true }))
     }
 
     async fn before(
@@ -128,10 +129,10 @@ impl Store {
         target: Target<'_>,
         slot: Option<&ReplySlot>,
         caller: Option<&KeyId>,
-        tip: &Tip,
+        tip: &LogEnd,
     ) -> Result<Before, Fault> {
         let by_nobody = caller.is_none();
-        let (key_id, now) = (target.key_id(), tip.now());
+        let (key_id, now) = (target.key_id(), events::now(tip));
         let remembered = match slot {
             Some(slot) => replies::remembered(transaction, slot, now).await?,
             None => None,

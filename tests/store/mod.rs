@@ -6,6 +6,7 @@ mod check_log;
 mod dropped;
 mod faults;
 mod filters;
+mod following;
 mod later_release;
 mod model;
 mod opening;
