@@ -70,7 +70,7 @@ def run(options, arguments):
         if "--tools-only" in options:
             return 0
         programs = tools.postgres_programs()
-        pgbouncer = packages.program("pgbouncer")
+        pgbouncer, faketime = packages.program("pgbouncer"), packages.faketime()
     run_dir = make_run_dir()
     say(f"run folder: {run_dir}")
     cluster = Cluster(programs, run_dir)
@@ -79,7 +79,8 @@ def run(options, arguments):
             cluster.start()
         with step("cargo test"):
             places = {"CSTEST_RUN_DIR": run_dir, "CSTEST_TOOLS": tools_dir, "CSTEST_POSTGRES_URL": cluster.url,
-                      "CSTEST_POSTGRES_PROGRAMS": programs, "CSTEST_PGBOUNCER": pgbouncer}
+                      "CSTEST_POSTGRES_PROGRAMS": programs, "CSTEST_PGBOUNCER": pgbouncer,
+                      "CSTEST_FAKETIME": faketime}
             exit_code = cargo_test(arguments, run_dir, places)
         with step("canary scan"):
             cluster.stop()

@@ -7,6 +7,7 @@
 //!   caller ──► replica 2 ──► network 2 ──┘
 //! ```
 
+use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use countersign::rpc::proto::{
 use tonic::{Request, Status};
 
 use super::server::Builder;
-use super::{Caller, Credential, Database, Proxy, Server, Store, eventually, postgres};
+use super::{Caller, Credential, Database, Proxy, Server, Store, eventually, postgres, run};
 
 /// The replicas of one store, by number.
 pub struct Replicas {
@@ -42,6 +43,7 @@ pub struct Replica {
 #[derive(Clone, Default)]
 pub struct Told {
     args: Vec<String>,
+    env: Vec<(&'static str, String)>,
 }
 
 impl Told {
@@ -52,6 +54,19 @@ impl Told {
     /// Whether replicas are woken by the database, or find everything by looking.
     pub fn database_listen(self, listen: bool) -> Self {
         self.arg("--database-listen").arg(if listen { "on" } else { "off" })
+    }
+
+    /// Its wall clock shows what this file says, e.g. `+3600`, and follows it when it changes. The clocks that nobody
+    /// can set are left as they are.
+    pub fn wall_clock(mut self, offset: &Path) -> Self {
+        self.env.extend([
+            ("LD_PRELOAD", run::faketime().display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", offset.display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ]);
+        self
     }
 
     pub fn arg(mut self, arg: &str) -> Self {
@@ -87,8 +102,10 @@ impl Replicas {
         let network = Proxy::to(postgres::address_of(url)).await;
         let seen = Arc::new(self.store.seen_through(postgres::through(url, network.address())));
         // At TRACE a server under load spends its time on its log.
-        let builder =
-            Server::on_store(seen).with_args(&told.args).with_env("COUNTERSIGN_LOG", "debug");
+        let builder = Server::on_store(seen).with_args(&told.args);
+        let builder = builder.with_env("COUNTERSIGN_LOG", "debug");
+        let with = |builder: Builder, (name, value): &(&str, String)| builder.with_env(name, value);
+        let builder = told.env.iter().fold(builder, with);
         let (server, caller) = (Mutex::default(), Mutex::default());
         self.all.push(Replica { network, builder, server, caller });
         self.all.last().expect("it was just added")
@@ -184,7 +201,7 @@ impl Replica {
         self.builder.log()
     }
 
-    pub fn data_dir(&self) -> &std::path::Path {
+    pub fn data_dir(&self) -> &Path {
         &self.builder.store().data_dir
     }
 

@@ -27,6 +27,11 @@ pub fn pgbouncer() -> PathBuf {
     variable("CSTEST_PGBOUNCER").into()
 }
 
+/// The library that shows a program another time.
+pub fn faketime() -> PathBuf {
+    variable("CSTEST_FAKETIME").into()
+}
+
 /// Where grpcurl, buf and Python with grpcio are.
 pub fn tools_dir() -> PathBuf {
     variable("CSTEST_TOOLS").into()

@@ -15,17 +15,14 @@ const MAX_STALENESS: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_secs(4);
 const LONG: Duration = Duration::from_secs(20);
 
+type Take = fn(&Proxy);
+
 /// How a database can be gone: one kind for each replica.
-const KINDS: [(&str, fn(&Proxy)); 3] =
+const KINDS: [(&str, Take); 3] =
     [("held up", Proxy::cut_off), ("refused", Proxy::refuse), ("thrown away", Proxy::go_silent)];
 
 /// Calls between two moments, by when they were sent.
-fn sent<'c>(
-    calls: &'c [Call],
-    replica: usize,
-    from: Instant,
-    to: Instant,
-) -> impl Iterator<Item = &'c Call> {
+fn sent(calls: &[Call], replica: usize, from: Instant, to: Instant) -> impl Iterator<Item = &Call> {
     calls
         .iter()
         .filter(move |call| call.replica == replica && from <= call.sent && call.answered <= to)

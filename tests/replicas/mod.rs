@@ -4,6 +4,7 @@
 
 mod absence;
 mod chaos;
+mod clocks;
 mod failover;
 mod fork;
 mod idle;

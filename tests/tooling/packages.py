@@ -1,5 +1,6 @@
 """Programs of the system that the tests start themselves: found, or installed by apt where that can be done."""
 
+import glob
 import os
 import shutil
 
@@ -20,6 +21,21 @@ def program(name, package=None):
     if not path:
         raise Failure(f"the package {package} is installed, but there is no {name}")
     return path
+
+
+def faketime():
+    """The library that shows a program another time, for LD_PRELOAD."""
+    path = find_faketime()
+    if not path:
+        tools.apt_install("libfaketime")
+        path = find_faketime()
+    if not path:
+        raise Failure("the package libfaketime is installed, but there is no libfaketimeMT.so.1")
+    return path
+
+
+def find_faketime():
+    return next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
 
 
 def find(name):
