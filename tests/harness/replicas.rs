@@ -201,8 +201,9 @@ impl Replica {
         self.builder.log()
     }
 
-    pub fn data_dir(&self) -> &Path {
-        &self.builder.store().data_dir
+    /// The store as this replica sees it.
+    pub fn store(&self) -> &Store {
+        self.builder.store()
     }
 
     /// `host:port` of gRPC, until it is started anew.

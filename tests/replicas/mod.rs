@@ -10,10 +10,11 @@ mod fork;
 mod idle;
 mod journey;
 mod load;
-mod migrations;
+
 mod rolling;
 mod rows;
 mod start;
+mod upgrades;
 
 use std::time::Duration;
 
