@@ -16,6 +16,7 @@ use countersign::rpc::proto::{
     ListReplicasRequest, Replica as Row, RevokeKeyRequest, RevokeKeyResponse, RevokeReason,
     VerifyRequest, VerifyResponse, Wait,
 };
+use tokio::runtime::Handle;
 use tonic::{Request, Status};
 
 use super::server::Builder;
@@ -152,11 +153,14 @@ impl std::ops::Index<usize> for Replicas {
 impl Replica {
     /// Starts it, or starts it anew, and waits until it is ready.
     pub async fn start(&self) {
-        let builder = self.builder.clone();
-        // The harness reads what a server prints by waiting for it, which must not hold up anybody else.
-        let runtime = tokio::runtime::Handle::current();
+        let (builder, runtime) = (self.builder.clone(), Handle::current());
+        // On a thread of its own, since what waits so can't be sent to another one.
         let started = tokio::task::spawn_blocking(move || runtime.block_on(builder.start())).await;
-        let server = started.expect("the server starts");
+        self.take(started.expect("the server starts"));
+    }
+
+    /// Makes a server that was started elsewhere the one in this place.
+    pub fn take(&self, server: Server) {
         let caller = Caller::lazily(&server.endpoint(), Some(server.admin()));
         *self.caller.lock().unwrap() = Some(caller);
         *self.server.lock().unwrap() = Some(server);

@@ -1,11 +1,11 @@
 //! `countersign serve` as a child process.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{Caller, Credential, Database, Program, Running, Store, run};
+use super::{Caller, Credential, Database, Program, Running, Store, eventually, run};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -60,56 +60,65 @@ impl Builder {
     }
 
     /// Starts it and waits for nothing.
-    pub fn start_unready(&self) -> Unready {
-        let (_, file) = run::log_file(&self.store.name);
-        Unready { running: self.program().start(file) }
+    pub fn begin(self) -> Starting {
+        let (log, file) = run::log_file(&self.store.name);
+        let running = self.program().start(file);
+        Starting { builder: self, running, log, grpc: None, http: None, said_ready: false }
     }
 
     /// Starts it and waits until it is ready.
     pub async fn start(self) -> Server {
-        let (log, file) = run::log_file(&self.store.name);
-        let mut running = self.program().start(file);
-        let (grpc, http) = wait_until_ready(&mut running, &log);
-        self.store.record_canaries();
-        Server { builder: self, running, log, grpc, http }
+        let mut starting = self.begin();
+        eventually("the server is ready, or ends", START_LIMIT, async || {
+            starting.is_ready() || starting.has_ended()
+        })
+        .await;
+        starting.into_server()
     }
 }
 
-/// A server of which nobody expects that it becomes ready. It ends with this value.
-pub struct Unready {
+/// A server that may become ready. It ends with this value.
+pub struct Starting {
+    builder: Builder,
     running: Running,
+    log: PathBuf,
+    grpc: Option<String>,
+    http: Option<String>,
+    said_ready: bool,
 }
 
-impl Unready {
-    /// Whether it said so all the same, so far.
-    pub fn has_said_ready(&self) -> bool {
-        self.running.lines_so_far().any(|line| line.starts_with("ready"))
+impl Starting {
+    /// Whether it has said so; before, it names its addresses.
+    pub fn is_ready(&mut self) -> bool {
+        for line in self.running.lines_so_far() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words[..] {
+                ["gRPC", address, ..] => self.grpc = Some(address.to_owned()),
+                ["HTTP", address, ..] => self.http = Some(address.to_owned()),
+                ["ready", ..] => self.said_ready = true,
+                _ => {}
+            }
+        }
+        self.said_ready
     }
 
     pub fn has_ended(&mut self) -> bool {
         self.running.has_ended()
     }
-}
 
-/// Reads what the server prints until it says `ready`; gives the addresses that it names on the
-/// way.
-fn wait_until_ready(running: &mut Running, log: &Path) -> (String, String) {
-    let deadline = Instant::now() + START_LIMIT;
-    let (mut grpc, mut http) = (None, None);
-    while let Some(line) = running.next_line(deadline.saturating_duration_since(Instant::now())) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            ["gRPC", address, ..] => grpc = Some(address.to_owned()),
-            ["HTTP", address, ..] => http = Some(address.to_owned()),
-            ["ready", ..] => {
-                let named = grpc.zip(http);
-                return named.expect("the server names its addresses before it says ready");
-            }
-            _ => {}
+    /// The server that has said that it is ready.
+    pub fn into_server(mut self) -> Server {
+        if !self.is_ready() {
+            let status = self.running.wait(STOP_LIMIT);
+            let log = run::tail(&self.log, 20);
+            panic!("the server ended before it was ready ({status}):\n{log}");
         }
+        self.builder.store.record_canaries();
+        let Self { builder, running, log, grpc, http, .. } = self;
+        let named = grpc.zip(http);
+        let (grpc, http) = named.expect("the server names its addresses before it says ready");
+        Server { builder, running, log, grpc, http }
     }
-    let status = running.wait(STOP_LIMIT);
-    panic!("the server ended before it was ready ({status}):\n{}", run::tail(log, 20));
 }
 
 impl Server {

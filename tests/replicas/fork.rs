@@ -18,6 +18,7 @@ use crate::durability::log::assert_log_is_right;
 use crate::harness::failover::Pair;
 use crate::harness::proxy::Direction;
 use crate::harness::replicas::Told;
+use crate::harness::server::Starting;
 use crate::harness::{Caller, Credential, Replica, Replicas, eventually};
 
 const REPLICAS: usize = 3;
@@ -94,22 +95,25 @@ fn polls_of(replica: &Replica) -> u64 {
     replica.network.carried(Direction::ToClient)
 }
 
-/// It remembers what it knew before it was started anew, so it does not serve; whether it ends or waits is its affair.
-async fn refuses_to_serve(replica: &Replica) {
+/// Starts it anew. It remembers what it knew before, so it answers nothing; whether it ends over that, or waits until
+/// the loss is accepted, is its own affair.
+async fn remembers(replica: &Replica, credential: &Credential) -> Starting {
     let alarms = || replica.log().matches("ALARM").count();
     let before = alarms();
-    let mut unready = replica.builder().start_unready();
-    eventually("a replica that starts anew finds the fork", SOON, async || {
-        alarms() > before || unready.has_ended()
-    })
-    .await;
+    let mut starting = replica.builder().begin();
+    eventually("a replica that starts anew finds the fork", SOON, async || alarms() > before).await;
     let polls = polls_of(replica);
     eventually("it looks again, or has ended", SOON, async || {
-        polls_of(replica) > polls || unready.has_ended()
+        polls_of(replica) > polls || starting.has_ended()
     })
     .await;
-    assert!(alarms() > before, "a fork is told");
-    assert!(!unready.has_said_ready(), "it serves a log that is not the one that it knew");
+    if starting.is_ready() {
+        replica.take(starting.into_server());
+        nothing_is_known(replica, credential).await;
+        replica.kill9();
+        starting = replica.builder().begin();
+    }
+    starting
 }
 
 /// Accepts the loss, which takes a word of its own.
@@ -164,19 +168,21 @@ async fn lost_changes_are_noticed_by_every_replica_that_knew_of_them_until_they_
     }
 
     // Nor does it forget by being started anew.
-    for restarted in [0, 1] {
-        let replica = &replicas[restarted];
-        if restarted == 0 {
-            replica.kill9()
-        } else {
-            assert!(replica.stop().await.0.success())
-        }
-        refuses_to_serve(replica).await;
+    replicas[0].kill9();
+    assert!(replicas[1].stop().await.0.success());
+    let mut restarted = Vec::new();
+    for number in 0..2 {
+        restarted.push(remembers(&replicas[number], good).await);
     }
 
     accept(&replicas[2]).await;
-    for restarted in [0, 1] {
-        replicas[restarted].start().await;
+    for (number, mut starting) in restarted.into_iter().enumerate() {
+        if starting.has_ended() {
+            replicas[number].start().await;
+        } else {
+            eventually("it serves now", SOON, async || starting.is_ready()).await;
+            replicas[number].take(starting.into_server());
+        }
     }
     replicas.all_allow(good, SOON).await;
     for (number, replica) in replicas.each().enumerate() {
