@@ -45,7 +45,8 @@ impl Pooler {
                 ended.or_else(|| TcpStream::connect(address).is_ok().then_some(true))
             });
             if came_up.await {
-                return Self { url: postgres::through(url, address), running };
+                let url = postgres::through(url, address);
+                return Self { url: format!("{url}?statement-cache-capacity=0"), running };
             }
             let log = run::tail(&log_path, 15);
             assert!(log.contains("in use"), "pgbouncer ended while starting:\n{log}");
@@ -53,7 +54,7 @@ impl Pooler {
         panic!("pgbouncer did not start in {START_TRIES} tries");
     }
 
-    /// The same database, by way of the pool.
+    /// The same database, by way of the pool, as its users have to say it: nothing is kept in a session.
     pub fn url(&self) -> &str {
         &self.url
     }
