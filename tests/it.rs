@@ -31,5 +31,6 @@ mod python;
 mod readme;
 mod replicas;
 mod rpc;
+mod simulation;
 mod store;
 mod visibility;

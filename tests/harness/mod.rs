@@ -20,6 +20,7 @@ pub mod client;
 pub mod cluster;
 pub mod eventually;
 pub mod failover;
+pub mod following;
 pub mod pooler;
 pub mod postgres;
 pub mod process;
