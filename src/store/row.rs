@@ -9,6 +9,7 @@ use super::error::Fault;
 use crate::domain::Timestamp;
 use crate::domain::audit::RevokeReason;
 use crate::domain::cidr::CidrSet;
+use crate::domain::hex::unhex;
 use crate::domain::ids::{AccountId, ApplicationId, KeyId};
 use crate::domain::key::{Key, Lifecycle, SecretVersion};
 use crate::domain::keyring::Digest;
@@ -93,13 +94,6 @@ pub(super) fn secrets_of_json(key_id: &str, json: &str) -> Option<Vec<key_secret
     let mut rows = read.into_iter().map(row).collect::<Option<Vec<_>>>()?;
     rows.sort_by_key(|row| row.number);
     Some(rows)
-}
-
-/// The bytes of hex, of either case.
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 fn parse_secret(row: key_secret::Model) -> Option<SecretVersion> {

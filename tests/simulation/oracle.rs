@@ -9,6 +9,7 @@ use countersign::domain::tree::TreeHash;
 use countersign::log::Propagation;
 
 /// An answer of a verifying thread, in true time.
+#[allow(dead_code, reason = "printed with what was broken")]
 #[derive(Debug)]
 pub struct Answer {
     pub key_id: String,
