@@ -4,6 +4,7 @@ mod bench;
 mod changes;
 mod check_log;
 mod dropped;
+mod epochs;
 mod faults;
 mod filters;
 mod following;
