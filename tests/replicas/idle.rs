@@ -24,6 +24,10 @@ fn statements(log: &str) -> Vec<String> {
     statements.filter(|statement| !statement.is_empty()).map(str::to_lowercase).collect()
 }
 
+fn is_poll(statement: &str) -> bool {
+    statement.starts_with("select ") && statement.contains("from audit_events")
+}
+
 /// Whether a statement reads, or frames one that does, or is a replica's word about itself.
 fn is_harmless(statement: &str, replica: &str) -> bool {
     let locks = ["pg_advisory", "for update", "for share", "for no key", "for key", "nextval"];
@@ -43,6 +47,13 @@ async fn an_idle_replica_asks_little_and_stands_in_nobodys_way() {
     let replicas = Replicas::on(store, 1, Told::default()).await;
     let good = mint(&replicas[0].caller(), 1).await.remove(0);
     replicas.all_allow(&good, SOON).await;
+
+    // What a start does once (a first look over the whole log, say) is over.
+    eventually("only polls are left", SOON, async || {
+        let all = statements(&cluster.log());
+        all.len() > 10 && all[all.len() - 10..].iter().all(|statement| is_poll(statement))
+    })
+    .await;
 
     let before = statements(&cluster.log()).len();
     let began = Instant::now();
