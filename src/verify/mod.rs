@@ -56,7 +56,7 @@ pub struct Answer {
 #[derive(Debug, Clone)]
 pub struct Proven {
     /// The key.
-    pub key: Arc<VerifiableKey>,
+    pub key: VerifiableKey,
     /// Which version of its secret was presented.
     pub secret_number: u32,
     /// When a newer version took that one's place.
@@ -157,7 +157,7 @@ impl Verifier {
     ) -> Result<Principal, Refusal> {
         let basis = self.position.basis();
         let (key, digest) = self.look_up(presented).map_err(Refusal::Denied)?;
-        let proof = prove(key.as_deref(), &digest);
+        let proof = prove(key.as_ref(), &digest);
         let proof = proof.ok_or(Refusal::Denied(DenialReason::InvalidCredential))?;
         let now = self.position.now(self.clock.as_ref());
         let principal = Principal::authenticate(&proof, peer, origin, now);
@@ -176,7 +176,7 @@ impl Verifier {
         let basis = self.position.basis();
         let key = self.index.get(principal.key_id().as_str());
         let now = self.position.now(self.clock.as_ref());
-        let outcome = principal.renewed(permission, key.as_deref(), now).map(drop);
+        let outcome = principal.renewed(permission, key.as_ref(), now).map(drop);
         self.fresh(&basis)?;
         outcome
     }
@@ -186,7 +186,7 @@ impl Verifier {
             Ok(found) => found,
             Err(reason) => return Decision::unproven(reason),
         };
-        let Some(proof) = prove(key.as_deref(), &digest) else {
+        let Some(proof) = prove(key.as_ref(), &digest) else {
             return Decision::unproven(DenialReason::InvalidCredential);
         };
         if query.caller.is_some_and(|caller| !caller.reach().covers(&proof.key().account_id)) {
@@ -213,7 +213,7 @@ impl Verifier {
     fn look_up(
         &self,
         presented: &Presented<'_>,
-    ) -> Result<(Option<Arc<VerifiableKey>>, Digest), DenialReason> {
+    ) -> Result<(Option<VerifiableKey>, Digest), DenialReason> {
         match presented {
             Presented::Missing => Err(DenialReason::Missing),
             Presented::Malformed => Err(DenialReason::Malformed),

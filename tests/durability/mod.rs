@@ -7,6 +7,7 @@ mod kill9;
 mod ledger;
 pub mod log;
 mod lost_replies;
+mod one_server;
 mod startup;
 mod two_writers;
 mod writes;
