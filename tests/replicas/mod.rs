@@ -13,7 +13,6 @@ mod load;
 
 mod rolling;
 mod rows;
-mod start;
 mod upgrades;
 
 use std::time::Duration;
