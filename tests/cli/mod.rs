@@ -7,6 +7,7 @@ mod keys;
 mod offline;
 mod secrets;
 mod verify;
+mod waiting;
 
 use std::path::PathBuf;
 
