@@ -4,6 +4,7 @@
 //! of [`Error`]s. Never in here: tokio, tonic, `sea_orm`, tracing, or any other room of this crate.
 
 pub mod audit;
+pub mod canonical;
 pub mod cidr;
 pub mod credential;
 pub mod draft;
