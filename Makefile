@@ -3,13 +3,14 @@
 BUF := .tools/bin/buf
 BASELINE := tests/baseline/countersign.binpb
 
-.PHONY: capacity help build run test planted check fmt fmt-check clippy deny proto-baseline clean
+.PHONY: simulate capacity help build run test planted check fmt fmt-check clippy deny proto-baseline clean
 
 help:
 	@echo 'make build           the release binary'
 	@echo 'make run             build and serve on SQLite under ./countersign-data'
 	@echo 'make test [ARGS=…]   everything, or what matches; installs what it needs'
 	@echo 'make planted         plant each known bug (ARGS=NAME: one), and demand that the tests notice'
+	@echo 'make simulate        the replica protocol in virtual time, on SEEDS=… seeds (a failing one is printed)'
 	@echo 'make check           formatting, clippy, cargo-deny'
 	@echo 'make capacity        memory and start-up time of 1,000,000 keys (KEYS=… for another number)'
 	@echo 'make fmt             format the sources'
@@ -41,6 +42,10 @@ clippy:
 
 deny:
 	python3 tests/tooling/deny.py
+
+SEEDS ?= 5000
+simulate:
+	CSTEST_SEEDS=$(SEEDS) cargo test --locked --release --test it simulation -- --nocapture
 
 KEYS ?= 1000000
 capacity:

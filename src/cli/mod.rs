@@ -1,5 +1,6 @@
 //! The commands. `serve` composes the whole server; `migrate`, `bootstrap`, `root-key` and
-//! `check-config` work on what it needs; `keys`, `audit` and `verify` are an ordinary gRPC client.
+//! `check-config` work on what it needs; `keys`, `audit` and `verify` are an ordinary gRPC client;
+//! `store` is for emergencies.
 //!
 //! In: arguments. Out: an exit code, answers on standard output, and on standard error one line for
 //! what went wrong (a request with several bad fields adds a line for each). Nothing here decides what
@@ -18,6 +19,7 @@ mod output;
 mod prepare;
 mod root_key;
 mod serve;
+mod store;
 mod table;
 mod time;
 mod verify;
@@ -60,6 +62,8 @@ enum Command {
     Verify(verify::Args),
     /// Read the audit log, or check it
     Audit(audit::Args),
+    /// Have a store go on that has lost changes
+    Store(store::Args),
 }
 
 /// The whole command line, for whoever documents it.
@@ -101,6 +105,7 @@ fn run_command(command: Command) -> Result<(), Failure> {
         Command::Keys(args) => keys::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Audit(args) => audit::run(args),
+        Command::Store(args) => store::run(args),
     }
 }
 

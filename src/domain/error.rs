@@ -65,6 +65,11 @@ pub enum Error {
     #[error("cursor out of range: {0}")]
     CursorOutOfRange(&'static str),
 
+    /// A consistency token names a change that was lost when the database was restored or failed over, which an
+    /// operator has accepted. `FAILED_PRECONDITION`
+    #[error("the change that the consistency token names was lost: the log went on without it")]
+    PositionLost,
+
     /// A revoked key stays revoked. `FAILED_PRECONDITION`
     #[error("key is revoked, which is final")]
     KeyRevoked,
@@ -148,6 +153,7 @@ impl Error {
             Self::ReplyForgotten { .. } => "REPLY_FORGOTTEN",
             Self::EtagMismatch => "ETAG_MISMATCH",
             Self::CursorOutOfRange(_) => "CURSOR_OUT_OF_RANGE",
+            Self::PositionLost => "POSITION_LOST",
             Self::KeyRevoked => "KEY_REVOKED",
             Self::KeyNotRevoked => "KEY_NOT_REVOKED",
             Self::TooManySecrets => "TOO_MANY_SECRETS",

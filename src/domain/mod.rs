@@ -3,6 +3,7 @@
 //! In: values, a [`Timestamp`] for "now", random bytes as parameters. Out: values and the closed set
 //! of [`Error`]s. Never in here: tokio, tonic, `sea_orm`, tracing, or any other room of this crate.
 
+pub mod activation;
 pub mod audit;
 pub mod canonical;
 pub mod cidr;
@@ -10,6 +11,7 @@ pub mod credential;
 pub mod draft;
 pub mod error;
 pub mod filter;
+pub mod hex;
 pub mod ids;
 pub mod key;
 pub mod keyring;

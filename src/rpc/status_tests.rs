@@ -11,6 +11,7 @@ fn one_of_each() -> Vec<Error> {
         | Error::ReplyForgotten { .. }
         | Error::EtagMismatch
         | Error::CursorOutOfRange(_)
+        | Error::PositionLost
         | Error::KeyRevoked
         | Error::KeyNotRevoked
         | Error::TooManySecrets
@@ -34,6 +35,7 @@ fn one_of_each() -> Vec<Error> {
         Error::ReplyForgotten { key_id: "csk_live_1".to_owned() },
         Error::EtagMismatch,
         Error::CursorOutOfRange("it is ahead of the log"),
+        Error::PositionLost,
         Error::KeyRevoked,
         Error::KeyNotRevoked,
         Error::TooManySecrets,

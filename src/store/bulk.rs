@@ -1,6 +1,7 @@
 //! Filling a store with many keys, for measurements. The same rules as for one key, one transaction for all.
 
 use super::Store;
+use super::activation::{no_root_key, root_key_in_use};
 use super::change::EventDraft;
 use super::error::Fault;
 use super::events;
@@ -18,7 +19,10 @@ impl Store {
         let mut retry = Retry::new(self, false);
         loop {
             match self.try_insert_many(&keys).await {
-                Ok(revision) => return Ok(revision),
+                Ok(revision) => {
+                    self.announce(revision);
+                    return Ok(revision);
+                }
                 Err(fault) => retry.after(fault).await?,
             }
         }
@@ -39,9 +43,10 @@ impl Store {
         let now = events::now(&tip);
         let (mut sealed, mut log) =
             (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
+        let root_key = root_key_in_use(transaction, &self.root_key_versions()).await?;
         for (revision, (key, draft)) in (tip.revision + 1..).zip(keys) {
             let key = Key { revision, update_time: now, create_time: now, ..key.clone() };
-            let seal = self.seals().seal(&key.verifiable());
+            let seal = self.seals().seal(root_key, &key.verifiable()).ok_or_else(no_root_key)?;
             log.push(events::complete(draft.clone(), &key, &seal, revision, now));
             sealed.push((key, seal));
         }

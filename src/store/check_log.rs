@@ -8,20 +8,21 @@ use std::collections::HashMap;
 
 use sea_orm::sea_query::{Alias, DynIden, Expr, ExprTrait as _, IntoIden as _, Query};
 use sea_orm::{
-    AccessMode, ColumnTrait, DatabaseTransaction, EntityTrait, IsolationLevel, QueryFilter,
-    QueryOrder, QuerySelect, QueryTrait as _, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait as _,
+    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait as _,
 };
 
 use super::Store;
-use super::entity::{audit_event, key, tree_hash};
+use super::entity::{audit_event, key, key_record, tree_hash};
 use super::error::Fault;
 use super::events::{self, hash};
 use super::key_rows;
-use super::pools::Pools;
-use super::row::{Read, signed, unhex, unsigned};
+use super::row::{Read, signed, unsigned};
 use crate::domain::Error;
 use crate::domain::audit::{AuditEvent, EventType};
+use crate::domain::canonical;
+use crate::domain::hex::unhex;
+use crate::domain::key::Key;
 use crate::domain::tree::{self, TreeHash};
 
 /// Events, or keys, that are looked at in one go. An event may have a hundred kilobytes.
@@ -47,30 +48,14 @@ impl Store {
     /// Reads everything, at one moment; memory stays bounded.
     pub async fn check_log(&self) -> Result<LogReport, Error> {
         let pools = &self.inner.pools;
-        let snapshot = snapshot(pools).await?;
+        let snapshot = pools.checker.snapshot().await;
+        let snapshot = snapshot.map_err(|error| pools.explain(error))?;
         let mut check = Check { store: self, snapshot: &snapshot, faults: Vec::new() };
         let report = check.run().await;
         // Nothing was written; a connection that cannot even end this is closed by the pool.
         let _ = snapshot.rollback().await;
         Ok(report?)
     }
-}
-
-/// A transaction that only reads and sees the database as it is now until it ends.
-async fn snapshot(pools: &Pools) -> Result<DatabaseTransaction, Fault> {
-    let options = match pools.backend {
-        sea_orm::DbBackend::Sqlite => TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Deferred),
-            ..Default::default()
-        },
-        _ => TransactionOptions {
-            isolation_level: Some(IsolationLevel::RepeatableRead),
-            access_mode: Some(AccessMode::ReadOnly),
-            ..Default::default()
-        },
-    };
-    let begun = pools.checker.begin_with_options(options).await;
-    begun.map_err(|error| pools.explain(error))
 }
 
 struct Check<'c> {
@@ -90,6 +75,7 @@ impl Check<'_> {
         self.check_beyond(size).await?;
         self.check_keys().await?;
         self.check_lost_keys().await?;
+        self.check_lost_rows().await?;
         Ok(LogReport { events: size, root, faults: std::mem::take(&mut self.faults) })
     }
 
@@ -213,7 +199,11 @@ impl Check<'_> {
                 Err(unserved) => unserved.key_id.clone(),
             };
             let seals = self.last_seals(&after, &through).await?;
+            let mut records = self.records(&after, &through).await?;
             for read in keys {
+                if let Ok(key) = &read {
+                    self.check_record(key, records.remove(key.key_id.as_str()));
+                }
                 self.check_key(read, &seals);
             }
             after = through;
@@ -239,6 +229,56 @@ impl Check<'_> {
                 key.key_id
             ));
         }
+    }
+
+    /// Replicas load keys from their records, and learn of changes from their rows: both must say the same.
+    fn check_record(&mut self, key: &Key, record: Option<key_record::Model>) {
+        let key_id = &key.key_id;
+        let Some(record) = record else {
+            return self.found(format!("key {key_id} has no record"));
+        };
+        let fits = self.store.seals().check_bytes(&record.record, &record.seal).is_ok();
+        if !fits || record.record != canonical::encode(&key.verifiable()) {
+            self.found(format!("key {key_id}: its record is not that of its row"));
+        }
+    }
+
+    /// The records of the keys after one and through another.
+    async fn records(
+        &self,
+        after: &str,
+        through: &str,
+    ) -> Result<HashMap<String, key_record::Model>, Fault> {
+        let rows = key_record::Entity::find()
+            .filter(key_record::Column::KeyId.gt(after))
+            .filter(key_record::Column::KeyId.lte(through))
+            .all(self.snapshot)
+            .await?;
+        Ok(rows.into_iter().map(|row| (row.key_id.clone(), row)).collect())
+    }
+
+    /// Records of keys that are not there.
+    async fn check_lost_rows(&mut self) -> Result<(), Fault> {
+        let row = Query::select()
+            .expr(Expr::val(1))
+            .from(key::Entity)
+            .and_where(
+                Expr::col((key::Entity, key::Column::KeyId))
+                    .equals((key_record::Entity, key_record::Column::KeyId)),
+            )
+            .take();
+        let lost: Vec<String> = key_record::Entity::find()
+            .select_only()
+            .column(key_record::Column::KeyId)
+            .filter(Expr::exists(row).not())
+            .limit(MOST_FAULTS as u64)
+            .into_tuple()
+            .all(self.snapshot)
+            .await?;
+        for key_id in lost {
+            self.found(format!("key {key_id} has a record, but no row"));
+        }
+        Ok(())
     }
 
     /// The seals in the last events of the keys after one and through another.
@@ -296,6 +336,8 @@ impl Check<'_> {
             .select_only()
             .column(audit_event::Column::KeyId)
             .filter(audit_event::Column::Kind.ne(EventType::KeyDeleted.as_str()))
+            // An event of the store as a whole names no key.
+            .filter(audit_event::Column::KeyId.ne(""))
             .filter(Expr::exists(row).not())
             .filter(Expr::exists(newer).not())
             .limit(MOST_FAULTS as u64)

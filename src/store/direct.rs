@@ -86,7 +86,7 @@ async fn within<T>(
 }
 
 /// An error of the driver.
-fn fault(error: sqlx::Error) -> Fault {
+pub(super) fn fault(error: sqlx::Error) -> Fault {
     DbErr::Query(RuntimeErr::SqlxError(error.into())).into()
 }
 

@@ -16,6 +16,7 @@ use super::row::{signed, small, time, unsigned};
 use super::write::WriteTransaction;
 use crate::domain::Timestamp;
 use crate::domain::audit::{AuditEvent, CANONICAL_VERSION, LoggedEvent};
+use crate::domain::hex::hex;
 use crate::domain::key::Key;
 use crate::domain::replica::LogEnd;
 use crate::domain::tree::{self, TreeHash};
@@ -299,17 +300,6 @@ pub(super) fn parse(revision: i64, canonical: &str) -> Result<LoggedEvent, Fault
     } else {
         Err(Fault::internal(format!("event {revision} says that it is another")))
     }
-}
-
-/// Lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string never fails.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Whether there is any event.

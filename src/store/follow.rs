@@ -37,6 +37,22 @@ impl Store {
         self.ask(sql, limit, |rows| read_poll(rows, applied)).await
     }
 
+    /// Whether what is committed is certainly on a second machine: on PostgreSQL, whether it waits for a synchronous
+    /// standby. (`synchronous_commit` does not matter: each transaction sets its own.) SQLite has no second machine.
+    pub async fn has_synchronous_standby(&self) -> Result<bool, Error> {
+        if !self.is_shared() {
+            return Ok(false);
+        }
+        let sql = "SELECT current_setting('synchronous_standby_names') AS names".to_owned();
+        let names: String = self
+            .ask(sql, self.patience(), |rows| {
+                let row = rows.first().ok_or_else(|| Fault::internal("a setting has no value"))?;
+                Ok(row.try_get("", "names")?)
+            })
+            .await?;
+        Ok(!names.trim().is_empty())
+    }
+
     /// The end of the log.
     pub async fn end(&self) -> Result<LogEnd, Error> {
         self.answered(events::tip(self.reader())).await

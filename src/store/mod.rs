@@ -4,12 +4,15 @@
 //! writer's lock; nothing is written outside of one. A row whose seal does not fit is never handed out as a key.
 //! Never in here: rules. What a change is allowed to do, the caller decides, inside the transaction.
 
+mod activation;
 mod administrators;
+mod announce;
 mod bulk;
 mod change;
 mod check_log;
 mod direct;
 mod entity;
+mod epochs;
 mod error;
 mod events;
 mod filter_sql;
@@ -25,6 +28,7 @@ mod pools;
 mod pools_tests;
 mod probe;
 mod read;
+mod reader;
 mod replicas;
 mod replies;
 mod retry;
@@ -36,6 +40,7 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::announce::Announcer;
 use self::error::Fault;
 use self::pools::Pools;
 use self::write::WriteTransaction;
@@ -46,6 +51,7 @@ use crate::domain::replica::LogEnd;
 use crate::domain::seal::SealKeys;
 use crate::domain::token::LogPosition;
 
+pub use announce::WakeUps;
 pub use change::{Before, Changed, Decision, EventDraft, Remembered, ReplySlot, Target};
 pub use check_log::LogReport;
 pub use events::Events;
@@ -67,6 +73,9 @@ pub struct Settings {
     pub lock_timeout: Duration,
     /// How long following the log may take at each turn. What takes longer gets a new connection. Defaults: 1 s, 5 s.
     pub following: Following,
+    /// Whether replicas wake each other with PostgreSQL's LISTEN and NOTIFY. Without it they notice a change at their
+    /// next poll. Default yes.
+    pub wake_ups: bool,
 }
 
 /// How long to wait for an answer of the database while following the log.
@@ -95,7 +104,7 @@ impl Settings {
     pub fn new(url: DatabaseUrl) -> Self {
         let lock_timeout = Duration::from_secs(5);
         let following = Following::within(Duration::from_secs(30));
-        Self { url, max_connections: 10, lock_timeout, following }
+        Self { url, max_connections: 10, lock_timeout, following, wake_ups: true }
     }
 }
 
@@ -111,10 +120,10 @@ pub struct Store {
 struct Inner {
     pools: Pools,
     following: Following,
+    announcer: Option<Arc<Announcer>>,
     seals: SealKeys,
     data_key: Arc<DataKey>,
     store_id: StoreId,
-    epoch: u32,
     random: Arc<dyn Random>,
 }
 
@@ -124,9 +133,14 @@ impl Store {
         self.inner.store_id
     }
 
-    /// The epoch of its log.
-    pub fn epoch(&self) -> u32 {
-        self.inner.epoch
+    /// The newest stored format that this release reads.
+    pub fn reads_up_to(&self) -> u32 {
+        migrations::READS_UP_TO.unsigned_abs()
+    }
+
+    /// The versions of the root key that it was opened with, in ascending order.
+    pub fn root_key_versions(&self) -> Vec<u32> {
+        self.seals().versions()
     }
 
     /// The key of all digests, unwrapped.

@@ -10,10 +10,11 @@ use sea_orm::QueryResult;
 
 use super::Store;
 use super::error::Fault;
-use super::events::{clock, hex};
+use super::events::clock;
 use super::follow::{id_literal, writable};
 use super::row::{signed, signed_small, small, unsigned};
 use crate::domain::Error;
+use crate::domain::hex::hex;
 use crate::domain::replica::ReplicaRow;
 use crate::domain::tree::TreeHash;
 

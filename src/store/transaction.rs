@@ -6,6 +6,7 @@
 //!
 //! If anything on the line fails, all of it is rolled back: a change whose event cannot be written did not happen.
 
+use super::activation::{no_root_key, root_key_in_use};
 use super::change::{Before, Changed, Decision, EventDraft, ReplySlot, Target};
 use super::error::Fault;
 use super::events;
@@ -56,7 +57,12 @@ impl Store {
         let mut retry = Retry::new(self, slot.is_some());
         loop {
             match self.try_change(target, slot, caller, &decide).await {
-                Ok(changed) => return Ok(changed),
+                Ok(changed) => {
+                    if changed.changed {
+                        self.announce(changed.position.revision);
+                    }
+                    return Ok(changed);
+                }
                 Err(fault) => retry.after(fault).await?,
             }
         }
@@ -99,7 +105,7 @@ impl Store {
             }
             Decision::Put { key, event, remember, reply } => {
                 check_put(&before, target, &key)?;
-                let seal = self.seals().seal(&key.verifiable());
+                let seal = self.seal(transaction, &key).await?;
                 match &before.key {
                     None => key_rows::insert(transaction, &[(&key, &seal)]).await?,
                     Some(old) => key_rows::update(transaction, old, &key, &seal).await?,
@@ -161,6 +167,12 @@ impl Store {
         };
         let revision = tip.revision + 1;
         Ok(Before { key, deleted, now, revision, others, caller, remembered })
+    }
+
+    /// The seal of a key's row, with the root key that is in use by all.
+    async fn seal(&self, transaction: &WriteTransaction, key: &Key) -> Result<Vec<u8>, Fault> {
+        let version = root_key_in_use(transaction, &self.root_key_versions()).await?;
+        self.seals().seal(version, &key.verifiable()).ok_or_else(no_root_key)
     }
 
     async fn log(

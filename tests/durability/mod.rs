@@ -7,7 +7,7 @@ mod kill9;
 mod ledger;
 mod log;
 mod lost_replies;
-mod seeded;
+pub mod seeded;
 mod startup;
 mod two_writers;
 mod writes;

@@ -9,11 +9,12 @@ use countersign::domain::position::Position;
 use countersign::domain::random::OsRandom;
 use countersign::domain::time::{Clock, SystemClock};
 use countersign::domain::verdict::IndexChange;
-use countersign::log::{self, Feeds};
+use countersign::log::Settings;
 use countersign::store::{DatabaseUrl, Store};
 use tokio::task::JoinSet;
 
 use super::bench::*;
+use crate::harness::following::follow;
 use crate::harness::{Database, Proxy, eventually, postgres};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -85,11 +86,8 @@ async fn the_follower_gets_over_it() {
             applied.lock().expect("no panic").push(key.key_id.to_string());
         }
     });
-    let feeds = Feeds { follower: store.for_follower(), watchers: store.clone() };
-    let of = (store.store_id(), store.epoch());
-    let settings = log::Settings::default();
-    let started = log::start(feeds, of, settings, clock.clone(), position.clone(), apply).await;
-    let (_log, follower) = started.expect("starts");
+    let (_log, follower) =
+        follow(&store, Settings::default(), clock.clone(), position.clone(), apply).await;
     tokio::spawn(follower.run());
     create(&bench.store, "k2").await.expect("creates");
     eventually("it follows", PATIENCE, async || position.applied() == 2).await;
@@ -97,14 +95,14 @@ async fn the_follower_gets_over_it() {
     proxy.go_silent();
     create(&bench.store, "k3").await.expect("creates, around the proxy");
     eventually("it has had no news for more than the limit of a read", PATIENCE, async || {
-        position.staleness(&*clock) > Duration::from_secs(1)
+        position.since_poll(&*clock) > Duration::from_secs(1)
     })
     .await;
     assert_eq!(position.applied(), 2);
     proxy.heal();
     eventually("it goes on", PATIENCE, async || position.applied() == 3).await;
     eventually("it is up to date", PATIENCE, async || {
-        position.staleness(&*clock) < Duration::from_secs(1)
+        position.since_poll(&*clock) < Duration::from_secs(1)
     })
     .await;
     assert_eq!(*seen.lock().expect("no panic"), ["k1", "k2", "k3"]);

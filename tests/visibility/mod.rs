@@ -18,8 +18,9 @@ use countersign::domain::position::Position;
 use countersign::domain::random::{OsRandom, draw};
 use countersign::domain::time::{Clock, SystemClock};
 use countersign::store::{DatabaseUrl, Settings, Store, migrate};
-use countersign::verify::{Basis, Index, Verifier};
+use countersign::verify::{Index, Verifier};
 
+use crate::harness::following::follow;
 use crate::harness::{canary, run};
 
 /// The verbs over a fresh store whose log is loaded and then not followed, and an administrator.
@@ -44,20 +45,22 @@ async fn blind() -> (Control, Store, Principal) {
         let index = Arc::clone(&index);
         Box::new(move |change| index.apply(change))
     };
-    let of = (store.store_id(), store.epoch());
     let impatient = countersign::log::Settings {
         visible_within: Duration::from_millis(50),
         ..countersign::log::Settings::default()
     };
-    let feeds = countersign::log::Feeds { follower: store.for_follower(), watchers: store.clone() };
     let (clock_too, position_too) = (Arc::clone(&clock), Arc::clone(&position));
-    let started = countersign::log::start(feeds, of, impatient, clock_too, position_too, apply);
-    let (log, _not_run) = started.await.expect("loads");
+    let (log, _not_run) = follow(&store, impatient, clock_too, position_too, apply).await;
 
-    let basis = Basis { store: of.0, epoch: of.1, max_staleness: Duration::from_secs(600) };
     let data_key = Arc::clone(store.data_key());
-    let verifier =
-        Verifier::new(index, data_key, position, Arc::clone(&clock), brands.clone(), basis);
+    let verifier = Verifier::new(
+        index,
+        data_key,
+        position,
+        Arc::clone(&clock),
+        brands.clone(),
+        store.store_id(),
+    );
     let presented = from_pair(first.key_id.as_str(), first.secret.expose(), &brands);
     let principal = verifier.authenticate(&presented, None, Origin::default()).expect("admitted");
     let control = Control::new(store.clone(), log, clock, Arc::new(OsRandom), brands);
