@@ -8,6 +8,7 @@ pub mod audit;
 pub mod canonical;
 pub mod cidr;
 pub mod credential;
+pub mod deadline;
 pub mod draft;
 pub mod error;
 pub mod filter;

@@ -7,6 +7,7 @@ mod kill9;
 mod ledger;
 mod log;
 mod lost_replies;
+mod one_server;
 pub mod seeded;
 mod startup;
 mod two_writers;
