@@ -20,6 +20,8 @@ pub(super) struct State {
     pub(super) term: u64,
     /// The database's log is not the one that we followed.
     pub(super) forked: bool,
+    /// The machine's wall clock and the database's are far apart, and somebody was told.
+    pub(super) skewed: bool,
     /// The uptime at which the mark was last kept.
     pub(super) marked: Option<Duration>,
 }

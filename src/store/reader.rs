@@ -2,7 +2,7 @@
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
-    QueryResult, Statement, TransactionTrait as _,
+    QueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
 };
 
 use super::Store;
@@ -34,7 +34,12 @@ impl Reader {
 
     /// Begins a transaction that only reads, and sees the database as it is now until it ends.
     pub(super) async fn snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
-        let transaction = self.connections.begin().await?;
+        // Nothing is written, so that nothing has to wait for the writer's lock.
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Deferred),
+            ..Default::default()
+        };
+        let transaction = self.connections.begin_with_options(options).await?;
         if self.get_database_backend() == DbBackend::Postgres {
             let prelude = prelude("REPEATABLE READ, READ ONLY", self.pooled);
             transaction.execute_unprepared(&prelude).await?;
