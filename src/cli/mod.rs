@@ -1,6 +1,6 @@
 //! The commands. `serve` composes the whole server; `migrate`, `bootstrap`, `root-key` and
-//! `check-config` work on what it needs; `keys`, `audit` and `verify` are an ordinary gRPC client;
-//! `store` is for emergencies.
+//! `check-config` work on what it needs; `keys`, `replicas`, `audit` and `verify` are an ordinary gRPC
+//! client; `store` is for emergencies.
 //!
 //! In: arguments. Out: an exit code, answers on standard output, and on standard error one line for
 //! what went wrong (a request with several bad fields adds a line for each). Nothing here decides what
@@ -16,7 +16,9 @@ mod json;
 mod keys;
 mod migrate;
 mod output;
+mod pages;
 mod prepare;
+mod replicas;
 mod root_key;
 mod serve;
 mod store;
@@ -60,6 +62,8 @@ enum Command {
     Keys(keys::Args),
     /// Ask whether a credential would be let in
     Verify(verify::Args),
+    /// List the replicas that serve the store
+    Replicas(replicas::Args),
     /// Read the audit log, or check it
     Audit(audit::Args),
     /// Have a store go on that has lost changes
@@ -104,6 +108,7 @@ fn run_command(command: Command) -> Result<(), Failure> {
         Command::RootKey(args) => root_key::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Replicas(args) => replicas::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Store(args) => store::run(args),
     }

@@ -24,7 +24,7 @@ use crate::domain::time::{Clock, SystemClock};
 use crate::log::{HighWaterFile, Log};
 use crate::middleware::Middleware;
 use crate::rpc::services::{Health, routes};
-use crate::rpc::{KeyAdminService, KeyVerifierService};
+use crate::rpc::{AtLeast, KeyAdminService, KeyVerifierService};
 use crate::store::Store;
 use crate::tasks::follow::{self, Following};
 use crate::tasks::{Tasks, check_log, forget_replies, listen};
@@ -159,6 +159,7 @@ impl Server {
             settings.brands.clone(),
             store.store_id(),
         ));
+        let at_least = AtLeast::new(log.clone());
         let control = Control::new(
             store.clone(),
             log.clone(),
@@ -173,7 +174,7 @@ impl Server {
             Handle::current(),
             stop.clone(),
         );
-        let verifier_service = KeyVerifierService::new(Arc::clone(&verifier));
+        let verifier_service = KeyVerifierService::new(Arc::clone(&verifier), at_least);
         let health = Health::starting().await;
         let routes = routes(Some(admin_service), Some(verifier_service), &health);
         let routes = routes.map_err(Failure::said)?;

@@ -131,6 +131,10 @@ pub enum Error {
     #[error("unavailable: {0}")]
     Unavailable(&'static str),
 
+    /// This replica has not come as far as a caller asks for. `UNAVAILABLE`
+    #[error("this replica has not come as far as at_least; ask again, or another")]
+    ReplicaBehind,
+
     /// A fault of ours. The detail goes to the log and never to the caller. `INTERNAL`
     #[error("internal error")]
     Internal(String),
@@ -166,6 +170,7 @@ impl Error {
             Self::StoreFull => "STORE_FULL",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::Unavailable(_) => "UNAVAILABLE",
+            Self::ReplicaBehind => "REPLICA_BEHIND",
             Self::Internal(_) => "INTERNAL",
         }
     }

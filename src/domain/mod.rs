@@ -7,6 +7,7 @@ pub mod activation;
 pub mod audit;
 pub mod cidr;
 pub mod credential;
+pub mod deadline;
 pub mod draft;
 pub mod error;
 pub mod filter;

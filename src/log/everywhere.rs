@@ -60,8 +60,8 @@ struct Awaited {
 }
 
 impl<F: Feed> Log<F> {
-    /// Waits until a change is everywhere; `committed_at` is the uptime right after its COMMIT. Ends early when
-    /// `cut_short` does or this replica leaves; what is not known by then is pending.
+    /// Waits until a change is everywhere; `committed_at` is the uptime right after its COMMIT. Ends early when this
+    /// replica leaves, and with one look when `cut_short` does; what is not known by then is pending.
     pub async fn everywhere(
         &self,
         change: &LogPosition,
@@ -71,13 +71,15 @@ impl<F: Feed> Log<F> {
     ) -> Propagation {
         let shared = &self.shared;
         if !shared.feed.is_shared() {
-            let own = BTreeMap::from([(shared.replica_id.clone(), self.own(change, committed_at))]);
+            let own = BTreeMap::from([(shared.replica.id.clone(), self.own(change, committed_at))]);
             return self.propagation(&own);
         }
-        let until = match patience {
+        let mut until = match patience {
             Patience::OneLook => shared.clock.uptime() + ONE_LOOK,
             Patience::Until(uptime) => uptime,
         };
+        let mut one_look_will_do = patience == Patience::OneLook;
+        let mut is_cut_short = false;
         let _waiting = Waiting::begin(shared);
         let (mut looks, mut leaving) = (shared.look.subscribe(), shared.leaving.subscribe());
         let mut applied = shared.applied.subscribe();
@@ -104,7 +106,7 @@ impl<F: Feed> Log<F> {
                     }
                 }
                 let is_pending = |one: &Awaited| one.state == ReplicaState::Pending;
-                if patience == Patience::OneLook || !awaited.values().any(is_pending) {
+                if one_look_will_do || !awaited.values().any(is_pending) {
                     break;
                 }
             }
@@ -118,15 +120,20 @@ impl<F: Feed> Log<F> {
                 _ = applied.changed() => {}
                 _ = leaving.changed() => {}
                 () = sleep_until(shared.timer.as_ref(), shared.clock.as_ref(), next) => {}
-                () = &mut cut_short => break,
+                () = &mut cut_short, if !is_cut_short => {
+                    (is_cut_short, one_look_will_do) = (true, true);
+                    until = until.min(shared.clock.uptime() + ONE_LOOK);
+                }
             }
         }
         let nothing_known = || {
-            let length = shared.settings.max_staleness;
-            let expires = committed_at + prolonged(length);
+            // The longest lease that we know of: another's may be longer than ours.
+            let leases = looks.borrow().rows.iter().map(|row| row.lease_ms).max();
+            let length = Duration::from_millis(leases.unwrap_or_default());
+            let expires = committed_at + prolonged(length.max(shared.settings.max_staleness));
             let unknown = Awaited { expires, state: ReplicaState::Pending };
             let own = self.own(change, committed_at);
-            BTreeMap::from([(UNKNOWN.to_owned(), unknown), (shared.replica_id.clone(), own)])
+            BTreeMap::from([(UNKNOWN.to_owned(), unknown), (shared.replica.id.clone(), own)])
         };
         self.propagation(&awaited.unwrap_or_else(nothing_known))
     }
@@ -143,7 +150,7 @@ impl<F: Feed> Log<F> {
             expires: committed_at + prolonged(self.shared.settings.max_staleness),
             state: ReplicaState::Pending,
         };
-        found.entry(self.shared.replica_id.clone()).or_insert_with(own);
+        found.entry(self.shared.replica.id.clone()).or_insert_with(own);
         found
     }
 
@@ -153,7 +160,7 @@ impl<F: Feed> Log<F> {
             if replica.state != ReplicaState::Pending {
                 continue;
             }
-            if *id == self.shared.replica_id {
+            if *id == self.shared.replica.id {
                 replica.state = self.own_state(change);
                 continue;
             }

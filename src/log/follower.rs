@@ -438,7 +438,7 @@ pub async fn start<F: Feed>(start: Start<F>) -> Result<(Log<F>, Follower<F>), Er
     let Start { feeds, store, replica, settings, clock, timer, position, high_water, apply } =
         start;
     let shared =
-        Shared::new(feeds.watchers, store, replica.id.clone(), settings, clock, timer, position);
+        Shared::new(feeds.watchers, store, replica.clone(), settings, clock, timer, position);
     let shared = Arc::new(shared);
     let log = Log { shared: Arc::clone(&shared) };
     let follower = Follower::begin(feeds.follower, shared, replica, apply, high_water).await?;

@@ -104,7 +104,8 @@ struct Shared<F> {
     /// What watchers read from; the follower has a feed of its own.
     feed: F,
     store: StoreId,
-    replica_id: String,
+    /// What this replica says of itself; beat and position are those of its start.
+    replica: ReplicaRow,
     settings: Settings,
     clock: Arc<dyn Clock>,
     timer: Arc<dyn Timer>,
@@ -129,7 +130,7 @@ impl<F> Shared<F> {
     fn new(
         feed: F,
         store: StoreId,
-        replica_id: String,
+        replica: ReplicaRow,
         settings: Settings,
         clock: Arc<dyn Clock>,
         timer: Arc<dyn Timer>,
@@ -141,7 +142,7 @@ impl<F> Shared<F> {
         Self {
             feed,
             store,
-            replica_id,
+            replica,
             settings,
             clock,
             timer,
@@ -205,7 +206,7 @@ impl<F: Feed> Log<F> {
 
     /// This replica's id.
     pub fn replica_id(&self) -> &str {
-        &self.shared.replica_id
+        &self.shared.replica.id
     }
 
     /// What all replicas say of themselves; where there can be only one, what this one would say.
@@ -214,7 +215,12 @@ impl<F: Feed> Log<F> {
     ///
     /// Those of the store.
     pub async fn replica_rows(&self) -> Result<Vec<ReplicaRow>, Error> {
-        self.shared.feed.replicas().await
+        let shared = &self.shared;
+        if shared.feed.is_shared() {
+            return shared.feed.replicas().await;
+        }
+        let beat_age = shared.position.since_poll(shared.clock.as_ref());
+        Ok(vec![ReplicaRow { applied: self.applied(), beat_age, ..shared.replica.clone() }])
     }
 
     /// The present for deciding on expiry, as verifications on this replica have it.

@@ -14,6 +14,7 @@ use tower::{Layer, Service};
 
 use super::Answering;
 use crate::domain::Error;
+use crate::domain::deadline::Deadline as StopsWaiting;
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 
@@ -76,11 +77,15 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let deadline = match deadline(request.headers()) {
             Ok(deadline) => deadline,
             Err(error) => return Box::pin(std::future::ready(Ok(Status::from(error).into_http()))),
         };
+        // What waits within the request ends in time for its reply.
+        if let Some(deadline) = deadline {
+            request.extensions_mut().insert(StopsWaiting(deadline.into_std()));
+        }
         let answer = self.inner.call(request);
         Box::pin(async move {
             let Some(deadline) = deadline else {

@@ -32,14 +32,15 @@ impl Clock for Hasty {
 fn service(micros: u64) -> KeyVerifierService {
     let position = Position::default();
     position.grant(Duration::MAX);
-    KeyVerifierService::new(Arc::new(Verifier::new(
+    let verifier = Verifier::new(
         Arc::new(Index::new()),
         Arc::new(DataKey::new([7; 32])),
         Arc::new(position),
         Arc::new(Hasty(micros, AtomicU64::new(0))),
         Brands::default(),
         StoreId([1; 16]),
-    )))
+    );
+    KeyVerifierService::new(Arc::new(verifier), AtLeast::of_no_log())
 }
 
 /// How often a batch of so many lets others have their turn.

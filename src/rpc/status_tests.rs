@@ -24,6 +24,7 @@ fn one_of_each() -> Vec<Error> {
         | Error::StoreFull
         | Error::DeadlineExceeded
         | Error::Unavailable(_)
+        | Error::ReplicaBehind
         | Error::Internal(_) => {}
     };
     let all = vec![
@@ -48,6 +49,7 @@ fn one_of_each() -> Vec<Error> {
         Error::StoreFull,
         Error::DeadlineExceeded,
         Error::Unavailable("still starting"),
+        Error::ReplicaBehind,
         Error::Internal("a detail that nobody may see".to_owned()),
     ];
     all.iter().for_each(listed);

@@ -79,8 +79,8 @@ async fn a_secret_is_handed_over_and_an_end_is_not_promised() {
     };
     let create = CreateKey { draft, request_id: String::new() };
     let made = control.create_key(&admin, create).await.expect("the secret would be lost");
-    canary::record_secret(made.secret.expose());
-    let key_id = made.view.key.key_id.to_string();
+    canary::record_secret(made.reply.secret.expose());
+    let key_id = made.reply.view.key.key_id.to_string();
 
     let rotate = |overlap| RotateKey {
         key_id: key_id.clone(),
@@ -88,7 +88,7 @@ async fn a_secret_is_handed_over_and_an_end_is_not_promised() {
         request_id: String::new(),
     };
     let second = control.rotate_key(&admin, rotate(3_600)).await.expect("nobody is cut off");
-    canary::record_secret(second.secret.expose());
+    canary::record_secret(second.reply.secret.expose());
     let unseen = control.rotate_key(&admin, rotate(0)).await.map(drop);
     assert!(matches!(unseen, Err(Error::Unavailable(_))), "the old ones still pass here");
 

@@ -1,9 +1,9 @@
-//! The requests of `KeyAdmin`.
+//! The requests of `KeyAdmin`. For how long a change waits for other replicas is read in `wait`.
 
 use super::{key, mask, time};
 use crate::control::{
     CreateKey, DeleteKey, DisableKey, EnableKey, ExpireSecret, ListAuditEvents, ListKeys,
-    RevokeKey, RotateKey, UpdateKey, WatchAuditEvents, WatchStart,
+    ListReplicas, RevokeKey, RotateKey, UpdateKey, WatchAuditEvents, WatchStart,
 };
 use crate::domain::{Error, Timestamp, Violation};
 use crate::rpc::proto;
@@ -121,6 +121,14 @@ impl TryFrom<proto::ListAuditEventsRequest> for ListAuditEvents {
     fn try_from(request: proto::ListAuditEventsRequest) -> Result<Self, Error> {
         let proto::ListAuditEventsRequest { filter, page_size, page_token } = request;
         Ok(Self { filter, page_size, page_token })
+    }
+}
+
+impl TryFrom<proto::ListReplicasRequest> for ListReplicas {
+    type Error = Error;
+
+    fn try_from(proto::ListReplicasRequest {}: proto::ListReplicasRequest) -> Result<Self, Error> {
+        Ok(Self)
     }
 }
 
