@@ -16,18 +16,16 @@ use super::feed::Feed;
 use super::high_water::{HighWater, Mark};
 use super::lease::Lease;
 use super::ring::Ring;
+use super::start::ApplyChange;
+use super::state::{Comparison, Followed, State};
 use super::timer::sleep_until;
-use super::{Log, Settings, Shared};
+use super::{Settings, Shared};
 use crate::domain::Error;
 use crate::domain::audit::LoggedEvent;
-use crate::domain::ids::{KeyId, StoreId};
-use crate::domain::replica::{LogEnd, Polled, ReplicaRow};
-use crate::domain::tree::TreeHash;
+use crate::domain::ids::KeyId;
+use crate::domain::replica::{Polled, ReplicaRow};
 use crate::domain::verdict::IndexChange;
 use crate::store::KeyState;
-
-/// Where index changes go. While keys are loaded it is called from several threads.
-pub type ApplyChange = Box<dyn Fn(IndexChange) + Send + Sync>;
 
 /// The loops that follow the log. One follower for each process.
 pub struct Follower<F> {
@@ -44,70 +42,6 @@ pub struct Follower<F> {
 impl<F> std::fmt::Debug for Follower<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Follower").field("replica", &self.row.id).finish_non_exhaustive()
-    }
-}
-
-/// The two ways to one store.
-#[derive(Debug, Clone)]
-pub struct Feeds<F> {
-    /// For the follower alone: on it hangs every verification.
-    pub follower: F,
-    /// For all watchers.
-    pub watchers: F,
-}
-
-/// Where this replica stands; never locked while anything is waited for.
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) followed: Followed,
-    pub(super) lease: Lease,
-    /// The last beat that was written or tried.
-    pub(super) beat: u64,
-    /// Whether our row was committed and not found missing since.
-    pub(super) registered: bool,
-    /// Counts the voidings, so that what was begun before one is not taken for news after it.
-    pub(super) term: u64,
-    /// The database's log is not the one that we followed.
-    pub(super) forked: bool,
-    /// The uptime at which the mark was last kept.
-    marked: Option<Duration>,
-}
-
-/// How far the log was followed: everything in the index is of this log, up to here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Followed {
-    pub(super) epoch: u32,
-    pub(super) revision: u64,
-    pub(super) leaf: Option<TreeHash>,
-}
-
-impl From<LogEnd> for Followed {
-    fn from(end: LogEnd) -> Self {
-        Self { epoch: end.epoch, revision: end.revision, leaf: end.leaf }
-    }
-}
-
-/// What a poll says about the log that was followed until then.
-enum Comparison {
-    /// It goes on.
-    Same,
-    /// It goes on in a later epoch.
-    LaterEpoch,
-    /// It was lost, and somebody has accepted that.
-    Another,
-    /// It was lost.
-    Lost,
-}
-
-impl Followed {
-    fn compare(&self, polled: &Polled) -> Comparison {
-        // The hash, not the number: a log that lost its end grows again.
-        match (polled.leaf == self.leaf, polled.epoch.cmp(&self.epoch)) {
-            (true, std::cmp::Ordering::Equal) => Comparison::Same,
-            (true, std::cmp::Ordering::Greater) => Comparison::LaterEpoch,
-            (false, std::cmp::Ordering::Greater) => Comparison::Another,
-            (false, _) | (true, std::cmp::Ordering::Less) => Comparison::Lost,
-        }
     }
 }
 
@@ -403,44 +337,4 @@ pub(super) fn index_change(state: KeyState) -> Option<IndexChange> {
             KeyId::from_stored(key_id).ok().map(IndexChange::Remove)
         }
     }
-}
-
-/// Where and as whom a log is followed.
-pub struct Start<F> {
-    /// The ways to the store.
-    pub feeds: Feeds<F>,
-    /// Whose log it is.
-    pub store: StoreId,
-    /// What this replica says of itself.
-    pub replica: ReplicaRow,
-    /// How it is followed.
-    pub settings: Settings,
-    /// The clock that leases are measured with.
-    pub clock: Arc<dyn crate::domain::time::Clock>,
-    /// What waits.
-    pub timer: Arc<dyn super::timer::Timer>,
-    /// What verifying threads read.
-    pub position: Arc<crate::domain::position::Position>,
-    /// Where the high-water mark is kept.
-    pub high_water: Arc<dyn HighWater>,
-    /// Where index changes go.
-    pub apply: ApplyChange,
-}
-
-/// Registers this replica, loads every key into the index, then everything that happened meanwhile. On return the
-/// index holds everything up to a revision that was current a moment ago, and `position` says so; or, if the log is
-/// not the one that this replica had followed before, nothing is answered until an operator accepts it.
-///
-/// # Errors
-///
-/// Those of the store, and a high-water mark that can't be read.
-pub async fn start<F: Feed>(start: Start<F>) -> Result<(Log<F>, Follower<F>), Error> {
-    let Start { feeds, store, replica, settings, clock, timer, position, high_water, apply } =
-        start;
-    let shared =
-        Shared::new(feeds.watchers, store, replica.clone(), settings, clock, timer, position);
-    let shared = Arc::new(shared);
-    let log = Log { shared: Arc::clone(&shared) };
-    let follower = Follower::begin(feeds.follower, shared, replica, apply, high_water).await?;
-    Ok((log, follower))
 }

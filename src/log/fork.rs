@@ -9,7 +9,8 @@
 //! it (`countersign store accept`), which begins a new epoch.
 
 use super::feed::Feed;
-use super::follower::{Followed, Follower};
+use super::follower::Follower;
+use super::state::Followed;
 
 /// The most lost events that are looked for and named in the alarm.
 const NAMED: usize = 100;

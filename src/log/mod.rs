@@ -24,6 +24,8 @@ mod lease;
 mod membership;
 mod reached;
 mod ring;
+mod start;
+mod state;
 mod subscription;
 mod timer;
 
@@ -36,9 +38,10 @@ use tokio::sync::{Notify, watch};
 
 pub use everywhere::{Patience, Propagation};
 pub use feed::{Apply, Feed};
-pub use follower::{ApplyChange, Feeds, Follower, Start, start};
+pub use follower::Follower;
 pub use high_water::{HighWater, HighWaterFile, Mark};
 pub use ring::{Ring, weight};
+pub use start::{ApplyChange, Feeds, Start, start};
 pub use subscription::Subscription;
 pub use timer::{Timer, TokioTimer};
 

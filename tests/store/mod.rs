@@ -15,6 +15,8 @@ mod own_way;
 mod pages;
 mod recovery;
 mod replies;
+mod root_keys;
 mod seals;
 mod silence;
+mod wake_ups;
 mod writers;
