@@ -5,6 +5,7 @@
 
 pub mod activation;
 pub mod audit;
+pub mod canonical;
 pub mod cidr;
 pub mod credential;
 pub mod deadline;

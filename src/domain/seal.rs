@@ -6,6 +6,7 @@ use std::fmt;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
+use super::canonical;
 use super::keyring::{RootKeyring, mac_keyed_with};
 use super::verdict::VerifiableKey;
 
@@ -53,7 +54,7 @@ impl SealKeys {
     /// Seals a key with that root key version; `None` if it is not at hand.
     pub fn seal(&self, version: u32, key: &VerifiableKey) -> Option<Vec<u8>> {
         let (_, mac) = self.keys.iter().find(|(known, _)| *known == version)?;
-        let mac = mac.clone().chain_update(canonical(key)).finalize().into_bytes();
+        let mac = mac.clone().chain_update(canonical::encode(key)).finalize().into_bytes();
         let mut seal = Vec::with_capacity(SEAL_LEN);
         seal.push(FORMAT);
         seal.extend(version.to_be_bytes());
@@ -63,6 +64,11 @@ impl SealKeys {
 
     /// Checks a stored seal, in constant time.
     pub fn check(&self, key: &VerifiableKey, seal: &[u8]) -> Result<(), SealFault> {
+        self.check_bytes(&canonical::encode(key), seal)
+    }
+
+    /// Checks a seal of the [canonical] bytes of a key, in constant time.
+    pub fn check_bytes(&self, key: &[u8], seal: &[u8]) -> Result<(), SealFault> {
         let seal: &[u8; SEAL_LEN] = seal.try_into().map_err(|_| SealFault::UnknownVersion)?;
         let [FORMAT, v0, v1, v2, v3, mac @ ..] = seal else {
             return Err(SealFault::UnknownVersion);
@@ -70,41 +76,7 @@ impl SealKeys {
         let version = u32::from_be_bytes([*v0, *v1, *v2, *v3]);
         let key_of_version = self.keys.iter().find(|(known, _)| *known == version);
         let (_, keyed) = key_of_version.ok_or(SealFault::UnknownVersion)?;
-        let expected = keyed.clone().chain_update(canonical(key));
+        let expected = keyed.clone().chain_update(key);
         expected.verify_slice(mac).map_err(|_| SealFault::Broken)
     }
-}
-
-/// Everything that decides a verification, each part preceded by its length.
-fn canonical(key: &VerifiableKey) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512);
-    let mut put = |bytes: &[u8]| {
-        out.extend((bytes.len() as u64).to_be_bytes());
-        out.extend(bytes);
-    };
-    let micros = |time: Option<super::Timestamp>| time.map_or(i64::MIN, super::Timestamp::micros);
-    put(b"countersign key v1");
-    put(key.key_id.as_str().as_bytes());
-    put(key.account_id.as_str().as_bytes());
-    put(key.application_id.as_str().as_bytes());
-    put(key.environment.as_str().as_bytes());
-    put(&[key.standing as u8]);
-    put(&micros(key.expire_time).to_be_bytes());
-    put(&key.revision.to_be_bytes());
-    put(&(key.scopes.len() as u64).to_be_bytes());
-    for scope in key.scopes.iter() {
-        put(scope.as_str().as_bytes());
-    }
-    put(&(key.allowed_cidrs.len() as u64).to_be_bytes());
-    for cidr in key.allowed_cidrs.iter() {
-        put(cidr.to_string().as_bytes());
-    }
-    put(&(key.slots.len() as u64).to_be_bytes());
-    for slot in &key.slots {
-        put(&slot.number.to_be_bytes());
-        put(slot.digest.as_bytes());
-        put(&micros(slot.expire_time).to_be_bytes());
-        put(&micros(slot.superseded_time).to_be_bytes());
-    }
-    out
 }

@@ -45,6 +45,8 @@ impl<F> std::fmt::Debug for Follower<F> {
     }
 }
 
+/// What clocks of healthy machines differ by at the most, generously.
+const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(60);
 /// The mark is kept at most this often.
 const MARK_EVERY: Duration = Duration::from_secs(1);
 
@@ -72,6 +74,7 @@ impl<F: Feed> Follower<F> {
             registered: false,
             term: 0,
             forked: false,
+            skewed: false,
             marked: None,
             mark_tried: None,
         };
@@ -240,11 +243,23 @@ impl<F: Feed> Follower<F> {
     fn confirm(&self, began: Duration, term: u64, registered: bool, polled: &Polled) {
         self.shared.position.confirm(began, polled.clock, self.shared.clock.as_ref());
         let mut state = self.state();
+        self.look_at_the_clocks(&mut state, polled);
         // Only a poll that was begun while our row was there: whoever commits while it is not counts without us.
         if state.term == term && (registered || !self.feed.is_shared()) {
             state.lease.polled(began);
         }
         self.grant(&state);
+    }
+
+    /// Nothing is decided by this machine's wall clock, but it stands in its log, and may be the right one.
+    fn look_at_the_clocks(&self, state: &mut State, polled: &Polled) {
+        let (here, there) = (self.shared.clock.now(), polled.clock);
+        let apart = here.saturating_since(there).max(there.saturating_since(here));
+        let skewed = apart > CLOCKS_DIFFER_BY;
+        if skewed && !state.skewed {
+            tracing::warn!(%here, database = %there, "this machine's clock and the database's are far apart");
+        }
+        state.skewed = skewed;
     }
 
     pub(super) fn grant(&self, state: &State) {

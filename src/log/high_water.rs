@@ -1,5 +1,10 @@
 //! How far this replica has come, in a file that survives its restart: a database that comes back with less, or
 //! with something else in that place, has lost what somebody was told.
+//!
+//! ```text
+//!  this replica    … 91 ─ 92 ─ mark (1, 92, hash) ─ stops                    starts ─ 92' ≠ 92: nothing is answered
+//!  database        … 91 ─ 92 ─────────────── restored from a backup: … 91 ─ 92' ─ 93'
+//! ```
 
 use std::fs;
 use std::io::{self, Write as _};

@@ -1,4 +1,13 @@
 //! Whether this replica has come as far as a consistency token says.
+//!
+//! ```text
+//!  administrator   RevokeKey ─► token (store, epoch 1, revision 92)
+//!  another service        Verify(at_least: token) ─► waits ──────────► answered from 92 or later
+//!  this replica    … 90 ─ 91 ──────────────────────── poll ─ 92
+//!
+//!  epoch 1         … 89 ─ 90 ─ 91 ─ 92            91 and 92 were lost in a failover; an operator has accepted that
+//!  epoch 2                 └─ 91' ─ 92'           (1, 90): reached     (1, 92): lost     (2, 92): reached
+//! ```
 
 use std::time::Duration;
 

@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) marked: Option<Followed>,
     /// The uptime at which it was last written, or tried to be.
     pub(super) mark_tried: Option<Duration>,
+    /// The machine's wall clock and the database's are far apart, and somebody was told.
+    pub(super) skewed: bool,
 }
 
 /// How far the log was followed: everything in the index is of this log, up to here.

@@ -17,11 +17,12 @@ use tracing::Instrument as _;
 
 use super::convert::{Change, Settled};
 use super::proto::key_admin_server::KeyAdmin;
+use super::waiters::Waiters;
 use super::watch::{Watcher, WatcherStream};
 use super::{Settings, proto, time_left};
 use crate::control::{
     Control, CreateKey, DeleteKey, DisableKey, EnableKey, ExpireSecret, ListAuditEvents, ListKeys,
-    ListReplicas, Made, RevokeKey, RotateKey, UpdateKey, Wait, WatchAuditEvents,
+    ListReplicas, Made, RevokeKey, RotateKey, UpdateKey, WatchAuditEvents,
 };
 use crate::domain::Error;
 use crate::domain::deadline::Deadline;
@@ -31,9 +32,6 @@ use crate::verify::Verifier;
 /// When to try again after being turned away: longer than most administration requests take.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The most changes whose replies wait for other replicas at once; one more is answered with what is known.
-const MAX_WAITING: usize = 1_000;
-
 /// Manages keys and reads the audit log.
 #[derive(Clone)]
 pub struct KeyAdminService {
@@ -42,7 +40,7 @@ pub struct KeyAdminService {
     runtime: Handle,
     admission: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
+    waiters: Waiters,
     shutdown: CancellationToken,
 }
 
@@ -63,7 +61,7 @@ impl KeyAdminService {
             runtime,
             admission: places(settings.max_admin_in_flight),
             watchers: places(settings.max_watchers),
-            waiting: places(MAX_WAITING),
+            waiters: Waiters::default(),
             shutdown,
         }
     }
@@ -105,12 +103,10 @@ impl KeyAdminService {
         let deadline = request.extensions().get::<Deadline>().copied();
         let (principal, Change { request, wait }) = read::<_, Change<R>>(verb, request)?;
         let made = self.run(call(self.control.clone(), principal, request)).await?;
-        let place = (wait != Wait::None).then(|| self.waiting.try_acquire());
-        let wait = if matches!(place, Some(Err(_))) { Wait::None } else { wait };
         let (committed, time_left) = (made.committed(), time_left(deadline.as_ref()));
         let stop = self.shutdown.cancelled();
-        let propagation = self.control.everywhere(committed, wait, time_left, stop).await;
-        drop(place);
+        let settle = async |wait| self.control.everywhere(committed, wait, time_left, stop).await;
+        let propagation = self.waiters.settle(wait, settle).await;
         Ok(Response::new(Settled { reply: made.reply, propagation }.into()))
     }
 

@@ -13,6 +13,7 @@ pub mod proto;
 mod redact;
 pub mod services;
 pub mod status;
+mod waiters;
 mod watch;
 
 pub use at_least::AtLeast;

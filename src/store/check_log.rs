@@ -13,14 +13,16 @@ use sea_orm::{
 };
 
 use super::Store;
-use super::entity::{audit_event, key, tree_hash};
+use super::entity::{audit_event, key, key_record, tree_hash};
 use super::error::Fault;
 use super::events::{self, hash};
 use super::key_rows;
 use super::row::{Read, signed, unsigned};
 use crate::domain::Error;
 use crate::domain::audit::{AuditEvent, EventType};
+use crate::domain::canonical;
 use crate::domain::hex::unhex;
+use crate::domain::key::Key;
 use crate::domain::tree::{self, TreeHash};
 
 /// Events, or keys, that are looked at in one go. An event may have a hundred kilobytes.
@@ -73,6 +75,7 @@ impl Check<'_> {
         self.check_beyond(size).await?;
         self.check_keys().await?;
         self.check_lost_keys().await?;
+        self.check_lost_rows().await?;
         Ok(LogReport { events: size, root, faults: std::mem::take(&mut self.faults) })
     }
 
@@ -196,7 +199,11 @@ impl Check<'_> {
                 Err(unserved) => unserved.key_id.clone(),
             };
             let seals = self.last_seals(&after, &through).await?;
+            let mut records = self.records(&after, &through).await?;
             for read in keys {
+                if let Ok(key) = &read {
+                    self.check_record(key, records.remove(key.key_id.as_str()));
+                }
                 self.check_key(read, &seals);
             }
             after = through;
@@ -222,6 +229,56 @@ impl Check<'_> {
                 key.key_id
             ));
         }
+    }
+
+    /// Replicas load keys from their records, and learn of changes from their rows: both must say the same.
+    fn check_record(&mut self, key: &Key, record: Option<key_record::Model>) {
+        let key_id = &key.key_id;
+        let Some(record) = record else {
+            return self.found(format!("key {key_id} has no record"));
+        };
+        let fits = self.store.seals().check_bytes(&record.record, &record.seal).is_ok();
+        if !fits || record.record != canonical::encode(&key.verifiable()) {
+            self.found(format!("key {key_id}: its record is not that of its row"));
+        }
+    }
+
+    /// The records of the keys after one and through another.
+    async fn records(
+        &self,
+        after: &str,
+        through: &str,
+    ) -> Result<HashMap<String, key_record::Model>, Fault> {
+        let rows = key_record::Entity::find()
+            .filter(key_record::Column::KeyId.gt(after))
+            .filter(key_record::Column::KeyId.lte(through))
+            .all(self.snapshot)
+            .await?;
+        Ok(rows.into_iter().map(|row| (row.key_id.clone(), row)).collect())
+    }
+
+    /// Records of keys that are not there.
+    async fn check_lost_rows(&mut self) -> Result<(), Fault> {
+        let row = Query::select()
+            .expr(Expr::val(1))
+            .from(key::Entity)
+            .and_where(
+                Expr::col((key::Entity, key::Column::KeyId))
+                    .equals((key_record::Entity, key_record::Column::KeyId)),
+            )
+            .take();
+        let lost: Vec<String> = key_record::Entity::find()
+            .select_only()
+            .column(key_record::Column::KeyId)
+            .filter(Expr::exists(row).not())
+            .limit(MOST_FAULTS as u64)
+            .into_tuple()
+            .all(self.snapshot)
+            .await?;
+        for key_id in lost {
+            self.found(format!("key {key_id} has a record, but no row"));
+        }
+        Ok(())
     }
 
     /// The seals in the last events of the keys after one and through another.

@@ -6,7 +6,7 @@ use sea_orm::{
     Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
 };
 
-use super::entity::{key, key_label, key_scope, key_secret, tombstone};
+use super::entity::{key, key_label, key_record, key_scope, key_secret, tombstone};
 use super::error::Fault;
 use super::row::{self, Read, StoredKey};
 use super::write::WriteTransaction;
@@ -111,6 +111,9 @@ pub(super) async fn insert(
             .map(|(key, seal)| row::key_row(key, seal))
             .collect::<Result<Vec<_>, _>>()?;
         key::Entity::insert_many(rows).exec_without_returning(&transaction.step("key")).await?;
+        let records = keys.iter().map(|(key, seal)| row::record_row(key, seal));
+        let insert = key_record::Entity::insert_many(records);
+        insert.exec_without_returning(&transaction.step("record")).await?;
     }
     insert_secrets(transaction, keys.iter().map(|(key, _)| *key)).await?;
     insert_scopes(transaction, keys.iter().map(|(key, _)| *key)).await?;
@@ -132,6 +135,16 @@ pub(super) async fn update(
         .await?;
     if written.rows_affected != 1 {
         return Err(Fault::internal("the key's row vanished under the writer's lock"));
+    }
+    let record = key_record::Entity::update_many()
+        .set(row::record_row(key, seal))
+        .filter(key_record::Column::KeyId.eq(of_key))
+        .exec(&transaction.step("record"))
+        .await?;
+    if record.rows_affected != 1 {
+        // Somebody removed it; the key is changed all the same, above all if it is revoked.
+        let insert = key_record::Entity::insert(row::record_row(key, seal));
+        insert.exec_without_returning(&transaction.step("lost record")).await?;
     }
     if row::secret_rows(before)? != row::secret_rows(key)? {
         let old = key_secret::Entity::delete_many().filter(key_secret::Column::KeyId.eq(of_key));

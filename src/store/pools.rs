@@ -53,6 +53,8 @@ pub(super) struct Pools {
     listening: Option<PgConnectOptions>,
     /// For the check of the log, which may take minutes.
     pub(super) checker: Reader,
+    /// Makes connections for loading all keys, which are closed when that is done.
+    pub(super) loaders: Box<dyn Fn(u32) -> Reader + Send + Sync>,
     /// Lists that may be made at once.
     pub(super) lists: Semaphore,
     /// Watchers that may read from the store at once.
@@ -77,12 +79,13 @@ impl Pools {
                 let options = sqlite_options(path, patience);
                 let read_only = options.clone().pragma("query_only", "ON");
                 let reader =
-                    |size| Reader::new(sqlite_pool(read_only.clone(), size, patience), false);
+                    move |size| Reader::new(sqlite_pool(read_only.clone(), size, patience), false);
                 Self {
                     writer: sqlite_pool(options, 1, patience),
                     reader: reader(readers),
                     follower: reader(1),
                     checker: reader(1),
+                    loaders: Box::new(reader),
                     lists: places(readers),
                     replays: places(readers),
                     backend: DbBackend::Sqlite,
@@ -103,6 +106,13 @@ impl Pools {
                     reader: Reader::new(pool(readers), pooled),
                     follower: Reader::new(pool(1), pooled),
                     checker: Reader::new(pool(1), pooled),
+                    loaders: {
+                        let (options, reachable) = (options.clone(), Arc::clone(&reachable));
+                        Box::new(move |size| {
+                            let pool = postgres_pool(options.clone(), size, patience, &reachable);
+                            Reader::new(pool, pooled)
+                        })
+                    },
                     lists: places(readers),
                     replays: places(readers),
                     backend: DbBackend::Postgres,

@@ -225,15 +225,6 @@ impl Store {
         Ok(states)
     }
 
-    /// What is to be known of the next keys after one, by key id.
-    pub async fn scan_keys(&self, after: Option<&str>, limit: u32) -> Result<Vec<KeyState>, Error> {
-        let mut select = key_rows::ids().order_by_asc(key::Column::KeyId).limit(u64::from(limit));
-        if let Some(after) = after {
-            select = select.filter(key::Column::KeyId.gt(after));
-        }
-        self.states(select.into_query()).await
-    }
-
     async fn states(
         &self,
         ids: sea_orm::sea_query::SelectStatement,

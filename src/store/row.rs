@@ -1,13 +1,14 @@
 //! A key as rows, and back. What comes back has had its seal checked.
 
 use arrayvec::ArrayVec;
-use sea_orm::ActiveValue::Set;
+use sea_orm::ActiveValue::{NotSet, Set};
 use serde::Serialize;
 
-use super::entity::{key, key_label, key_scope, key_secret};
+use super::entity::{key, key_label, key_record, key_scope, key_secret};
 use super::error::Fault;
 use crate::domain::Timestamp;
 use crate::domain::audit::RevokeReason;
+use crate::domain::canonical;
 use crate::domain::cidr::CidrSet;
 use crate::domain::hex::unhex;
 use crate::domain::ids::{AccountId, ApplicationId, KeyId};
@@ -53,7 +54,8 @@ impl StoredKey {
         checked.map_err(|fault| Unserved { key_id, create_time, update_time, fault })
     }
 
-    fn parse(self) -> Option<Key> {
+    /// The key that the rows make, whatever its seal.
+    pub(super) fn parse(self) -> Option<Key> {
         let row = self.key;
         let scopes: Vec<String> = serde_json::from_str(&row.scopes).ok()?;
         let cidrs: Vec<String> = serde_json::from_str(&row.allowed_cidrs).ok()?;
@@ -156,6 +158,16 @@ pub(super) fn key_row(key: &Key, seal: &[u8]) -> Result<key::ActiveModel, Fault>
         last_secret_number: Set(signed_small(key.last_secret_number)?),
         seal: Set(seal.to_vec()),
     })
+}
+
+/// What verifications need of the key, with its seal.
+pub(super) fn record_row(key: &Key, seal: &[u8]) -> key_record::ActiveModel {
+    key_record::ActiveModel {
+        id: NotSet,
+        key_id: Set(key.key_id.to_string()),
+        record: Set(canonical::encode(&key.verifiable())),
+        seal: Set(seal.to_vec()),
+    }
 }
 
 /// The rows of the key's secret versions.

@@ -142,7 +142,7 @@ pub fn real_url(settings: &Settings) -> String {
     format!("{server}/{database}")
 }
 
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
     "store",
     "epochs",
     "replicas",
@@ -151,6 +151,7 @@ const TABLES: [&str; 12] = [
     "key_secrets",
     "key_scopes",
     "key_labels",
+    "key_records",
     "tombstones",
     "audit_events",
     "tree_hashes",

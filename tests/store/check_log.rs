@@ -92,7 +92,13 @@ on_both_databases! {
             "UPDATE keys SET seal = old.seal, revision = old.revision, display_name = old.display_name, \
              update_time = old.update_time FROM old WHERE keys.key_id = 'k3'",
         );
-        assert_eq!(faults.await, ["key k3: its row is not the one that its last event sealed"]);
+        assert_eq!(
+            faults.await,
+            [
+                "key k3: its record is not that of its row",
+                "key k3: its row is not the one that its last event sealed"
+            ]
+        );
         assert!(bench.key("k3").await.is_some(), "its own seal fits, so only the check finds it");
     }
 
@@ -102,6 +108,20 @@ on_both_databases! {
             faults_after(&bench, "DELETE FROM keys WHERE key_id = 'k3'").await,
             ["key k3: its row is gone, and no event says that it was deleted"]
         );
+    }
+
+    async fn a_record_that_is_not_that_of_its_row_is_found(db: Database) {
+        let bench = with_history(db).await;
+        bench.sql("CREATE TABLE old AS SELECT * FROM key_records WHERE key_id = 'k3'").await;
+        rename(&bench.store, "k3", "once more").await.expect("renames");
+        bench.sql("UPDATE key_records SET record = old.record, seal = old.seal FROM old WHERE key_records.key_id = 'k3'").await;
+        let faults = faults_after(&bench, "DELETE FROM key_records WHERE key_id = 'k4'").await;
+        assert_eq!(faults, ["key k3: its record is not that of its row", "key k4 has no record"]);
+        // A change writes the record anew.
+        for id in ["k3", "k4"] {
+            rename(&bench.store, id, "and again").await.expect("renames");
+        }
+        bench.assert_log_is_right().await;
     }
 
     async fn a_long_log_is_checked_in_pieces(db: Database) {

@@ -9,6 +9,7 @@ mod faults;
 mod filters;
 mod following;
 mod later_release;
+mod load;
 mod model;
 mod opening;
 mod own_way;

@@ -13,6 +13,7 @@ pub mod data_key;
 pub mod epoch;
 pub mod key;
 pub mod key_label;
+pub mod key_record;
 pub mod key_scope;
 pub mod key_secret;
 pub mod replica;

@@ -3,6 +3,7 @@
 mod columns;
 mod m0001_first;
 mod m0002_replicas;
+mod m0003_records;
 
 use sea_orm_migration::prelude::*;
 
@@ -18,7 +19,11 @@ pub(super) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first::Migration), Box::new(m0002_replicas::Migration)]
+        vec![
+            Box::new(m0001_first::Migration),
+            Box::new(m0002_replicas::Migration),
+            Box::new(m0003_records::Migration),
+        ]
     }
 }
 
