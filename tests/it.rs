@@ -29,6 +29,7 @@ mod model;
 mod permissions;
 mod python;
 mod readme;
+mod replicas;
 mod rpc;
 mod simulation;
 mod store;

@@ -18,7 +18,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from tooling import canary_check, processes, tools  # noqa: E402
+from tooling import canary_check, packages, processes, tools  # noqa: E402
 from tooling.postgres import Cluster  # noqa: E402
 from tooling.report import Failure, say, step  # noqa: E402
 
@@ -70,6 +70,7 @@ def run(options, arguments):
         if "--tools-only" in options:
             return 0
         programs = tools.postgres_programs()
+        pgbouncer, faketime = packages.program("pgbouncer"), packages.faketime()
     run_dir = make_run_dir()
     say(f"run folder: {run_dir}")
     cluster = Cluster(programs, run_dir)
@@ -77,7 +78,10 @@ def run(options, arguments):
         with step("PostgreSQL"):
             cluster.start()
         with step("cargo test"):
-            exit_code = cargo_test(arguments, run_dir, tools_dir, cluster.url)
+            places = {"CSTEST_RUN_DIR": run_dir, "CSTEST_TOOLS": tools_dir, "CSTEST_POSTGRES_URL": cluster.url,
+                      "CSTEST_POSTGRES_PROGRAMS": programs, "CSTEST_PGBOUNCER": pgbouncer,
+                      "CSTEST_FAKETIME": faketime}
+            exit_code = cargo_test(arguments, run_dir, places)
         with step("canary scan"):
             cluster.stop()
             clean = canary_check.check(run_dir, demand_canaries=not arguments)
@@ -105,10 +109,10 @@ def ignore_signals():
         signal.signal(signal_number, signal.SIG_IGN)
 
 
-def cargo_test(arguments, run_dir, tools_dir, postgres_url):
+def cargo_test(arguments, run_dir, places):
     """Runs cargo in a session of its own, so that ending it ends the tests and their servers too. What it prints is
     also kept in the run folder: error texts and panics are searched for secrets like everything else."""
-    env = dict(os.environ, CSTEST_RUN_DIR=run_dir, CSTEST_POSTGRES_URL=postgres_url, CSTEST_TOOLS=tools_dir)
+    env = dict(os.environ, **places)
     if sys.stdout.isatty():
         env.setdefault("CARGO_TERM_COLOR", "always")
     cargo = subprocess.Popen(["cargo", "test", "--locked", "--no-fail-fast", *arguments], cwd=ROOT, env=env,

@@ -146,7 +146,11 @@ impl Position {
     /// The time is counted from the poll's beginning: `now` is then ahead by the time that the question took to
     /// get there, and a key expires that much early rather than late.
     pub fn confirm(&self, poll_began: Duration, primary: Timestamp, clock: &dyn Clock) {
-        self.floor.fetch_max(self.now(clock).micros(), Ordering::AcqRel);
+        // What was said before the first poll came from a clock that may be hours ahead: nothing was decided by it, and
+        // it must not hold the present fast until then.
+        if self.ahead.load(Ordering::Acquire) != UNKNOWN {
+            self.floor.fetch_max(self.now(clock).micros(), Ordering::AcqRel);
+        }
         let ahead = primary.micros().saturating_sub(signed(poll_began));
         self.ahead.store(ahead, Ordering::Release);
         self.confirmed.fetch_max(micros(poll_began), Ordering::AcqRel);
@@ -208,6 +212,14 @@ mod tests {
         assert_eq!(position.now(&clock), at(5_060));
         clock.set(at(4_230));
         assert_eq!(position.now(&clock), at(5_070));
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_ahead_is_forgotten_at_the_first_poll() {
+        let (position, clock) = (Position::default(), ManualClock::at(at(9_000)));
+        assert_eq!(position.now(&clock), at(9_000));
+        position.confirm(up(9_000), at(5_000), &clock);
+        assert_eq!(position.now(&clock), at(5_000));
     }
 
     #[test]

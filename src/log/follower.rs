@@ -76,6 +76,7 @@ impl<F: Feed> Follower<F> {
             forked: false,
             skewed: false,
             marked: None,
+            mark_tried: None,
         };
         let follower = Self { feed, shared, row, apply, high_water, state: Mutex::new(state) };
         follower.register().await?;
@@ -136,13 +137,18 @@ impl<F: Feed> Follower<F> {
         loop {
             let began = self.uptime();
             match self.poll().await {
-                Ok(()) if failing => tracing::info!("the log can be read again"),
+                Ok(()) if failing => {
+                    failing = false;
+                    tracing::info!("the log can be read again");
+                }
                 Ok(()) => {}
                 Err(error) if failing => tracing::debug!(?error, "the log still can't be read"),
-                Err(error) => tracing::error!(?error, "the log can't be read; trying again"),
+                Err(error) => {
+                    failing = true;
+                    tracing::error!(?error, "the log can't be read; trying again");
+                }
             }
             let interval = self.settings().poll_interval;
-            failing = self.shared.position.since_poll(clock) > interval * 2;
             tokio::select! {
                 biased;
                 () = sleep_until(timer, clock, began + interval) => {}
@@ -182,6 +188,7 @@ impl<F: Feed> Follower<F> {
             self.take(&polled.events).await?;
             if polled.complete {
                 self.confirm(began, term, registered, &polled);
+                self.keep_mark(false);
                 return Ok(());
             }
         }
@@ -229,7 +236,6 @@ impl<F: Feed> Follower<F> {
         self.shared.position.advance(last.event.revision, last.event.time);
         self.shared.ring().extend(events.to_vec());
         self.shared.applied.send_replace(last.event.revision);
-        self.keep_mark(false);
         Ok(())
     }
 
@@ -324,20 +330,25 @@ impl<F: Feed> Follower<F> {
         Ok(self.feed.leaf(mark.revision).await? != Some(mark.leaf))
     }
 
+    /// Keeps the mark if it has moved; not at once, at every poll, so that it is behind by [`MARK_EVERY`] at most.
     pub(super) fn keep_mark(&self, at_once: bool) {
         let now = self.uptime();
-        let mark = {
+        let followed = {
             let mut state = self.state();
-            let recently = state.marked.is_some_and(|marked| now < marked + MARK_EVERY);
-            let Followed { epoch, revision, leaf: Some(leaf) } = state.followed else { return };
-            if state.forked || (recently && !at_once) {
+            let recently = state.mark_tried.is_some_and(|tried| now < tried + MARK_EVERY);
+            let has_moved = state.marked != Some(state.followed);
+            if state.forked || !has_moved || (recently && !at_once) {
                 return;
             }
-            state.marked = Some(now);
-            Mark { store: self.shared.store.0, epoch, revision, leaf }
+            state.mark_tried = Some(now);
+            state.followed
         };
-        if let Err(error) = self.high_water.keep(&mark) {
-            tracing::warn!(%error, "can't keep the high-water mark in the data directory");
+        let Followed { epoch, revision, leaf: Some(leaf) } = followed else { return };
+        match self.high_water.keep(&Mark { store: self.shared.store.0, epoch, revision, leaf }) {
+            Ok(()) => self.state().marked = Some(followed),
+            Err(error) => {
+                tracing::warn!(%error, "can't keep the high-water mark in the data directory");
+            }
         }
     }
 }

@@ -18,6 +18,8 @@ const NAMED: usize = 100;
 impl<F: Feed> Follower<F> {
     /// The log that was followed is lost. Says so once.
     pub(super) async fn lose(&self, followed: Followed) {
+        // A replica that is started anew must find it too.
+        self.keep_mark(true);
         let (first_time, term) = {
             let mut state = self.state();
             (!std::mem::replace(&mut state.forked, true), state.term)

@@ -20,10 +20,12 @@ pub(super) struct State {
     pub(super) term: u64,
     /// The database's log is not the one that we followed.
     pub(super) forked: bool,
+    /// What the mark in the data directory says.
+    pub(super) marked: Option<Followed>,
+    /// The uptime at which it was last written, or tried to be.
+    pub(super) mark_tried: Option<Duration>,
     /// The machine's wall clock and the database's are far apart, and somebody was told.
     pub(super) skewed: bool,
-    /// The uptime at which the mark was last kept.
-    pub(super) marked: Option<Duration>,
 }
 
 /// How far the log was followed: everything in the index is of this log, up to here.

@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait, Database as Connect, DatabaseConnection, Statemen
 
 use super::ledger::Ledger;
 use super::log::{assert_log_is_right, whole_log};
-use super::seeded::Random;
+use crate::harness::seeded::Random;
 use crate::harness::{Caller, Credential, Database, Server, Store, canary, eventually, key};
 use crate::on_both_databases;
 

@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 
 use super::ledger::Ledger;
 use super::log::{assert_log_is_right, read_on, whole_log};
-use super::seeded::Random;
 use super::writes::Write;
+use crate::harness::seeded::Random;
 use crate::harness::{Caller, Database, Server, Store, run, server::Builder};
 
 const WRITES: usize = 10_000;

@@ -12,8 +12,8 @@ use countersign::rpc::proto::{
 use tonic::Code;
 
 use super::log::{events, keys_of};
-use super::seeded::Random;
 use super::writes::{Reply, Write};
+use crate::harness::seeded::Random;
 use crate::harness::{Caller, Credential};
 
 const LONG: Duration = Duration::from_secs(60 * 60);

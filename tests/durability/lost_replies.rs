@@ -9,8 +9,8 @@ use tonic::Code;
 
 use super::ledger::Ledger;
 use super::log::{assert_log_is_right, events, whole_log};
-use super::seeded::Random;
 use super::writes::Write;
+use crate::harness::seeded::Random;
 use crate::harness::{Caller, Database, Proxy, Server, Store, postgres};
 use crate::on_both_databases;
 

@@ -14,7 +14,7 @@ use tonic::Streaming;
 
 use super::ledger::Ledger;
 use super::log::{assert_log_is_right, whole_log};
-use super::seeded::Random;
+use crate::harness::seeded::Random;
 use crate::harness::{Caller, Database, Server};
 use crate::on_both_databases;
 

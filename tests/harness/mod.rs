@@ -17,20 +17,28 @@
 
 pub mod canary;
 pub mod client;
+pub mod cluster;
 pub mod eventually;
+pub mod failover;
 pub mod following;
+pub mod pooler;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod replicas;
 pub mod run;
+pub mod seeded;
 pub mod server;
 pub mod store;
 pub mod tools;
 
 pub use client::{Caller, Credential, Minted, key};
+pub use cluster::Cluster;
 pub use eventually::eventually;
+pub use pooler::Pooler;
 pub use process::{Output, Program, Running};
 pub use proxy::Proxy;
+pub use replicas::{Replica, Replicas};
 pub use server::Server;
 pub use store::Store;
 

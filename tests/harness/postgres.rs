@@ -35,3 +35,10 @@ pub fn address_of(url: &str) -> std::net::SocketAddr {
     let (_, address) = head.rsplit_once('@').expect("the URL names a user");
     address.parse().expect("the cluster is reached by its address")
 }
+
+/// The user's name and password of a database URL.
+pub fn user_of(url: &str) -> (&str, &str) {
+    let (_, rest) = url.split_once("://").expect("the URL has a scheme");
+    let (user, _) = rest.rsplit_once('@').expect("the URL names a user");
+    user.split_once(':').expect("the URL has a password")
+}

@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -18,6 +20,31 @@ pub struct Program {
     command: Command,
     stdin: Vec<u8>,
     limit: Duration,
+}
+
+/// Whom a program runs as.
+#[derive(Debug, Clone, Copy)]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl User {
+    /// For programs that refuse to run as root: somebody else if we are root, otherwise nobody but ourselves.
+    pub fn unprivileged() -> Option<Self> {
+        let of_this_process = std::fs::metadata("/proc/self").expect("/proc is there").uid();
+        if of_this_process != 0 {
+            return None;
+        }
+        let users = std::fs::read_to_string("/etc/passwd").expect("/etc/passwd can be read");
+        let of_name = |name: &str| {
+            let mut fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+            let fields = fields.find(|fields| fields[0] == name && fields.len() > 3)?;
+            Some(Self { uid: fields[2].parse().ok()?, gid: fields[3].parse().ok()? })
+        };
+        let user = of_name("postgres").or_else(|| of_name("nobody"));
+        Some(user.expect("there is a user postgres or nobody"))
+    }
 }
 
 /// How a program ended and what it printed.
@@ -65,6 +92,14 @@ impl Program {
 
     pub fn in_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.command.current_dir(dir);
+        self
+    }
+
+    /// As somebody else; `None` changes nothing. Groups of ours are not passed on.
+    pub fn owned_by(mut self, user: Option<User>) -> Self {
+        if let Some(User { uid, gid }) = user {
+            self.command.uid(uid).gid(gid);
+        }
         self
     }
 
@@ -188,8 +223,18 @@ impl Running {
         }
     }
 
+    /// The lines that it has printed since somebody last looked.
+    pub fn lines_so_far(&self) -> impl Iterator<Item = String> {
+        self.lines.try_iter()
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.child.wait(Duration::ZERO).is_some()
+    }
+
+    /// Whether it ends within so long.
+    pub fn ends_within(&mut self, limit: Duration) -> bool {
+        self.child.wait(limit).is_some()
     }
 
     /// Waits for its end; panics when it does not come.

@@ -17,6 +17,21 @@ pub fn postgres_url() -> String {
     variable("CSTEST_POSTGRES_URL")
 }
 
+/// Where initdb, postgres and pg_basebackup are.
+pub fn postgres_programs() -> PathBuf {
+    variable("CSTEST_POSTGRES_PROGRAMS").into()
+}
+
+/// The program pgbouncer.
+pub fn pgbouncer() -> PathBuf {
+    variable("CSTEST_PGBOUNCER").into()
+}
+
+/// The library that shows a program another time.
+pub fn faketime() -> PathBuf {
+    variable("CSTEST_FAKETIME").into()
+}
+
 /// Where grpcurl, buf and Python with grpcio are.
 pub fn tools_dir() -> PathBuf {
     variable("CSTEST_TOOLS").into()

@@ -1,16 +1,17 @@
 //! `countersign serve` as a child process.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{Caller, Credential, Database, Program, Running, Store, run};
+use super::{Caller, Credential, Database, Program, Running, Store, eventually, run};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// A server that is going to start.
+#[derive(Clone)]
 pub struct Builder {
     store: Arc<Store>,
     args: Vec<String>,
@@ -42,6 +43,15 @@ impl Builder {
         self
     }
 
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// What servers of this store have logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(run::log_file(&self.store.name).0).expect("the log is there")
+    }
+
     /// The program as it would be started, for tests of servers that refuse to.
     pub fn program(&self) -> Program {
         let listen = ["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
@@ -49,35 +59,66 @@ impl Builder {
         self.env.iter().fold(program, |program, (name, value)| program.env(name, value))
     }
 
+    /// Starts it and waits for nothing.
+    pub fn begin(self) -> Starting {
+        let (log, file) = run::log_file(&self.store.name);
+        let running = self.program().start(file);
+        Starting { builder: self, running, log, grpc: None, http: None, said_ready: false }
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn start(self) -> Server {
-        let (log, file) = run::log_file(&self.store.name);
-        let mut running = self.program().start(file);
-        let (grpc, http) = wait_until_ready(&mut running, &log);
-        self.store.record_canaries();
-        Server { builder: self, running, log, grpc, http }
+        let mut starting = self.begin();
+        eventually("the server is ready, or ends", START_LIMIT, async || {
+            starting.is_ready() || starting.has_ended()
+        })
+        .await;
+        starting.into_server()
     }
 }
 
-/// Reads what the server prints until it says `ready`; gives the addresses that it names on the
-/// way.
-fn wait_until_ready(running: &mut Running, log: &Path) -> (String, String) {
-    let deadline = Instant::now() + START_LIMIT;
-    let (mut grpc, mut http) = (None, None);
-    while let Some(line) = running.next_line(deadline.saturating_duration_since(Instant::now())) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            ["gRPC", address, ..] => grpc = Some(address.to_owned()),
-            ["HTTP", address, ..] => http = Some(address.to_owned()),
-            ["ready", ..] => {
-                let named = grpc.zip(http);
-                return named.expect("the server names its addresses before it says ready");
+/// A server that may become ready. It ends with this value.
+pub struct Starting {
+    builder: Builder,
+    running: Running,
+    log: PathBuf,
+    grpc: Option<String>,
+    http: Option<String>,
+    said_ready: bool,
+}
+
+impl Starting {
+    /// Whether it has said so; before, it names its addresses.
+    pub fn is_ready(&mut self) -> bool {
+        for line in self.running.lines_so_far() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words[..] {
+                ["gRPC", address, ..] => self.grpc = Some(address.to_owned()),
+                ["HTTP", address, ..] => self.http = Some(address.to_owned()),
+                ["ready", ..] => self.said_ready = true,
+                _ => {}
             }
-            _ => {}
         }
+        self.said_ready
     }
-    let status = running.wait(STOP_LIMIT);
-    panic!("the server ended before it was ready ({status}):\n{}", run::tail(log, 20));
+
+    pub fn has_ended(&mut self) -> bool {
+        self.running.has_ended()
+    }
+
+    /// The server that has said that it is ready.
+    pub fn into_server(mut self) -> Server {
+        if !self.is_ready() {
+            let status = self.running.wait(STOP_LIMIT);
+            let log = run::tail(&self.log, 20);
+            panic!("the server ended before it was ready ({status}):\n{log}");
+        }
+        self.builder.store.record_canaries();
+        let Self { builder, running, log, grpc, http, .. } = self;
+        let named = grpc.zip(http);
+        let (grpc, http) = named.expect("the server names its addresses before it says ready");
+        Server { builder, running, log, grpc, http }
+    }
 }
 
 impl Server {
@@ -156,6 +197,11 @@ impl Server {
 
     pub fn has_ended(&mut self) -> bool {
         self.running.has_ended()
+    }
+
+    /// The same settings and the same store, for the next one.
+    pub fn again(&self) -> Builder {
+        self.builder.clone()
     }
 
     /// Starts it anew on the same store with the same settings; kill -9 if it still runs. Its ports

@@ -18,6 +18,16 @@ pub fn python() -> Program {
     tool("python")
 }
 
+/// A program of PostgreSQL's server package, e.g. `initdb`.
+pub fn of_postgres(name: &str) -> Program {
+    Program::new(run::postgres_programs().join(name))
+}
+
+/// Pools connections to PostgreSQL.
+pub fn pgbouncer() -> Program {
+    Program::new(run::pgbouncer())
+}
+
 /// Our own binary, as its users get it.
 pub fn countersign() -> Program {
     Program::new(env!("CARGO_BIN_EXE_countersign")).with_a_clean_environment()

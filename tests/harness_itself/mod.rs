@@ -1,8 +1,10 @@
 //! The harness is trusted by every other test, so its own promises are tested here: a proxy that
 //! loses no reply, or a wait that waits for nothing, would let everything else pass.
 
+mod databases;
+
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sea_orm::ConnectionTrait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,6 +31,14 @@ async fn echo() -> SocketAddr {
             });
         }
     });
+    address
+}
+
+/// Takes connections and closes them.
+async fn silence() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { while listener.accept().await.is_ok() {} });
     address
 }
 
@@ -72,6 +82,99 @@ async fn a_silent_proxy_keeps_the_connection_and_says_nothing() {
     assert!(reply.is_err(), "a silent proxy neither answered nor closed");
     proxy.heal();
     assert_eq!(sent(&mut socket, "hello").await, "hello");
+}
+
+#[tokio::test]
+async fn what_is_sent_into_a_partition_arrives_when_it_ends() {
+    let proxy = Proxy::to(echo().await).await;
+    let mut old = TcpStream::connect(proxy.address()).await.unwrap();
+    assert_eq!(sent(&mut old, "hello").await, "hello");
+    for cut_off in [
+        Proxy::cut_off,
+        |proxy: &Proxy| proxy.cut_off_towards(Direction::ToServer),
+        |proxy: &Proxy| proxy.cut_off_towards(Direction::ToClient),
+    ] {
+        cut_off(&proxy);
+        let mut new = TcpStream::connect(proxy.address()).await.unwrap();
+        let mut answers =
+            Box::pin(async { (sent(&mut old, "old").await, sent(&mut new, "new").await) });
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut answers).await;
+        assert!(early.is_err(), "a partition neither answers nor closes");
+        proxy.heal();
+        let late = tokio::time::timeout(SOON, answers).await.expect("the partition ended");
+        assert_eq!(late, ("old".to_owned(), "new".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_when_a_connection_is_cut_never_arrives() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::to(listener.local_addr().unwrap()).await;
+    let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+    client.write_all(b"x").await.unwrap();
+    let (mut server, _) = listener.accept().await.unwrap();
+    assert_eq!(server.read(&mut [0; 8]).await.unwrap(), 1);
+    proxy.cut_off();
+    client.write_all(b"lost").await.unwrap();
+    proxy.cut();
+    proxy.heal();
+    assert!(matches!(server.read(&mut [0; 8]).await, Ok(0) | Err(_)), "only the end arrives");
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_in_a_partition_ends_for_the_other_side_after_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::to(listener.local_addr().unwrap()).await;
+    let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+    client.write_all(b"x").await.unwrap();
+    let (mut server, _) = listener.accept().await.unwrap();
+    assert_eq!(server.read(&mut [0; 8]).await.unwrap(), 1);
+    proxy.cut_off();
+    drop(client);
+    let mut end = [0; 8];
+    let mut end = Box::pin(server.read(&mut end));
+    let early = tokio::time::timeout(Duration::from_millis(50), &mut end).await;
+    assert!(early.is_err(), "nobody told the server");
+    proxy.heal();
+    let late = tokio::time::timeout(SOON, end).await.expect("the partition ended");
+    assert_eq!(late.unwrap(), 0, "the server is told that the client is gone");
+}
+
+#[tokio::test]
+async fn a_throttled_proxy_takes_its_time() {
+    const RATE: u64 = 10_000;
+    let proxy = Proxy::to(echo().await).await;
+    proxy.throttle(RATE);
+    let mut socket = TcpStream::connect(proxy.address()).await.unwrap();
+    let began = Instant::now();
+    socket.write_all(&[7; 2_000]).await.unwrap();
+    let mut reply = vec![0; 2_000];
+    socket.read_exact(&mut reply).await.unwrap();
+    // Not sooner: how much later is the machine's affair.
+    assert!(began.elapsed() >= Duration::from_millis(200), "2,000 bytes at {RATE} a second");
+    assert_eq!(reply, [7; 2_000]);
+}
+
+#[tokio::test]
+async fn a_proxy_holds_back_what_it_gets() {
+    let proxy = Proxy::to(echo().await).await;
+    proxy.delay(Duration::from_millis(50));
+    let mut socket = TcpStream::connect(proxy.address()).await.unwrap();
+    let began = Instant::now();
+    assert_eq!(sent(&mut socket, "hello").await, "hello");
+    assert!(began.elapsed() >= Duration::from_millis(100), "there and back");
+}
+
+#[tokio::test]
+async fn a_proxy_can_be_pointed_elsewhere() {
+    let (first, second) = (echo().await, silence().await);
+    let proxy = Proxy::to(first).await;
+    let mut old = TcpStream::connect(proxy.address()).await.unwrap();
+    assert_eq!(sent(&mut old, "hello").await, "hello");
+    proxy.point_to(second);
+    let mut new = TcpStream::connect(proxy.address()).await.unwrap();
+    assert_eq!(sent(&mut new, "hello").await, "", "the new target answers nobody");
+    assert_eq!(sent(&mut old, "hello").await, "hello", "an old connection stays where it is");
 }
 
 #[tokio::test]

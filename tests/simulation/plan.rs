@@ -9,7 +9,7 @@ use super::executor::Runner;
 use super::oracle::{Oracle, Tally};
 use super::replica::{Disk, Replica};
 use super::world::{Host, Server, World};
-use crate::durability::seeded::Random;
+use crate::harness::seeded::Random;
 
 /// For so long things go wrong.
 const TROUBLE: Duration = Duration::from_secs(20);

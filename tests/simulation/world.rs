@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 
 use super::database::Database;
 use super::executor::Executor;
-use crate::durability::seeded::Random;
+use crate::harness::seeded::Random;
 
 /// 2026-01-01, where the databases' clocks begin, in microseconds since the Unix epoch.
 const BEGINNING: i64 = 1_767_225_600_000_000;

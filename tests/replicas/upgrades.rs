@@ -1,0 +1,86 @@
+//! Promise P17: replicas that migrate at the same time, and releases beside one another.
+
+use countersign::domain::keyring::RootKey;
+use countersign::domain::random::{OsRandom, draw};
+use futures::future::join_all;
+use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
+
+use super::{SOON, mint};
+use crate::harness::replicas::Told;
+use crate::harness::{Caller, Replicas, Store, eventually};
+
+const AT_ONCE: usize = 4;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_several_that_migrate_at_once_one_applies_and_all_serve() {
+    let store = Store::with_root_key().await;
+    let migrating = (0..AT_ONCE).map(|_| {
+        let program = store.command(["migrate"]);
+        tokio::task::spawn_blocking(move || program.run())
+    });
+    for migrated in join_all(migrating).await {
+        migrated.expect("no panic").succeeded();
+    }
+    let around = around(&store).await;
+    let applied = "SELECT count(*), count(DISTINCT version) FROM seaql_migrations";
+    let applied = Statement::from_string(around.get_database_backend(), applied);
+    let row = around.query_one_raw(applied).await.unwrap().expect("a row");
+    let number = |index| row.try_get_by_index::<i64>(index).expect("a number");
+    assert!(number(0) >= 2, "there are migrations");
+    assert_eq!(number(0), number(1), "each was applied once");
+
+    let replicas = Replicas::on(store.bootstrapped(), 2, Told::default()).await;
+    let good = mint(&replicas[0].caller(), 1).await.remove(0);
+    replicas.all_allow(&good, SOON).await;
+}
+
+async fn around(store: &Store) -> DatabaseConnection {
+    let url = store.url.as_deref().expect("on PostgreSQL");
+    Database::connect(url).await.expect("the database takes connections")
+}
+
+/// The version of the root key that a key made now is sealed with: the second to the fifth byte of the seal.
+async fn seals_with(caller: &Caller, around: &DatabaseConnection) -> i32 {
+    let key_id = mint(caller, 1).await.remove(0).key_id;
+    let version = format!("SELECT get_byte(seal, 4) FROM keys WHERE key_id = '{key_id}'");
+    let version = Statement::from_string(around.get_database_backend(), version);
+    let row = around.query_one_raw(version).await.expect("readable").expect("the key has a row");
+    row.try_get_by_index(0).expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_root_key_is_used_once_every_replica_holds_it() {
+    let replicas = Replicas::start(2, Told::default()).await;
+    let around = around(&replicas.store).await;
+    let second = RootKey::new(2, draw(&OsRandom).expect("the machine has randomness"));
+    assert_eq!(seals_with(&replicas[0].caller(), &around).await, 1);
+
+    replicas[0].store().add_root_key(&second);
+    assert!(replicas[0].stop().await.0.success());
+    replicas[0].start().await;
+    assert_eq!(seals_with(&replicas[0].caller(), &around).await, 1, "the other could not read it");
+    let minted = mint(&replicas[0].caller(), 1).await.remove(0);
+    replicas.all_allow(&minted, SOON).await;
+
+    replicas[1].store().add_root_key(&second);
+    assert!(replicas[1].stop().await.0.success());
+    replicas[1].start().await;
+    for replica in replicas.each() {
+        assert_eq!(seals_with(&replica.caller(), &around).await, 2, "all hold it");
+    }
+    let minted = mint(&replicas[1].caller(), 1).await.remove(0);
+    replicas.all_allow(&minted, SOON).await;
+
+    // A server of an older release, as far as anybody can tell; it dies, and is held back for no longer than it may live.
+    let row = "INSERT INTO replicas (id, lease_ms, applied, beat, beat_time, start_time, version, reads_up_to, \
+               root_key_versions) VALUES ('older', 2000, 0, 1, 0, 0, '0.0.1', 1, '1')";
+    around.execute_unprepared(row).await.expect("a row can be written by hand");
+    assert_eq!(seals_with(&replicas[0].caller(), &around).await, 1, "an older server may read it");
+    let rows = replicas[1].rows().await;
+    assert!(rows.iter().any(|row| row.replica_id == "older" && row.version == "0.0.1"), "{rows:?}");
+    let caller = replicas[0].caller();
+    eventually("the older server's row is swept", SOON, async || {
+        seals_with(&caller, &around).await == 2
+    })
+    .await;
+}
