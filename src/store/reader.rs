@@ -1,5 +1,7 @@
 //! How a statement that only reads reaches the database, and how long it may take.
 
+use std::time::Duration;
+
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
     QueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
@@ -103,7 +105,16 @@ impl Store {
         reading: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Error> {
         // Once to get a connection, once to use it.
-        let read = tokio::time::timeout(self.patience() * 2, reading).await;
+        self.answered_within(self.patience() * 2, reading).await
+    }
+
+    /// The same for what must be there sooner.
+    pub(super) async fn answered_within<T, E: Into<Fault>>(
+        &self,
+        limit: Duration,
+        reading: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Error> {
+        let read = tokio::time::timeout(limit, reading).await;
         let read = read.map_or_else(|_| Err(no_answer().into()), |read| read.map_err(E::into));
         read.map_err(|fault| self.read_error(fault))
     }
