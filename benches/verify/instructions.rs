@@ -13,7 +13,8 @@ use crate::store::Sample;
 /// Requests of the shorter of two runs; the longer has twice as many. Their difference has no start and no end.
 const REQUESTS: usize = 2_000;
 
-/// Counts the instructions of one request to a server that `command` starts.
+/// Counts the instructions of one request to a server that `command` starts. What callgrind wrote of the longer run
+/// stays in the folder as `callgrind.out`.
 pub(crate) fn of_one_request(
     command: impl Fn() -> Command,
     dir: &Path,

@@ -107,10 +107,10 @@ pub(crate) fn closed(
             }
         }
         // The first answers come from cold caches.
-        tokio::time::sleep(duration / 10).await;
+        for_so_long(target.pid, duration / 10).await;
         let before =
             (Instant::now(), done.get(), cpu::used(target.pid), cpu::used_by_this_thread());
-        tokio::time::sleep(duration).await;
+        for_so_long(target.pid, duration).await;
         let measured = Measured {
             requests: done.get() - before.1,
             elapsed: before.0.elapsed(),
@@ -202,6 +202,17 @@ pub(crate) fn open(
         connections.close().await;
         Rc::try_unwrap(latencies).expect("all have answered").into_inner()
     })
+}
+
+/// Waits until the server has worked for so long, whatever else the machine does, and has done something at all.
+pub(crate) async fn for_so_long(pid: u32, duration: Duration) {
+    let (began, before) = (Instant::now(), cpu::used(pid).cpu_ns);
+    let wanted = duration.as_nanos() / 4;
+    while began.elapsed() < duration
+        || (u128::from(cpu::used(pid).cpu_ns - before) < wanted && began.elapsed() < 5 * duration)
+    {
+        tokio::time::sleep(duration / 10).await;
+    }
 }
 
 async fn ask(

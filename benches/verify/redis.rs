@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
 use crate::cpu;
-use crate::load::{Measured, Random, Target, on_this_thread};
+use crate::load::{Measured, Random, Target, for_so_long, on_this_thread};
 use crate::server::Server;
 
 /// Bytes of a value, about what the answer of a Verify has.
@@ -57,10 +57,10 @@ pub(crate) fn closed(
             let (done, end) = (Rc::clone(&done), Rc::clone(&end));
             running.push(spawn_local(ask_on(socket, random, keys, done, end)));
         }
-        tokio::time::sleep(duration / 10).await;
+        for_so_long(target.pid, duration / 10).await;
         let before =
             (Instant::now(), done.get(), cpu::used(target.pid), cpu::used_by_this_thread());
-        tokio::time::sleep(duration).await;
+        for_so_long(target.pid, duration).await;
         let measured = Measured {
             requests: done.get() - before.1,
             elapsed: before.0.elapsed(),

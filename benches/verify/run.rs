@@ -52,6 +52,9 @@ pub(crate) struct Options {
     /// Only at 8 connections × 10 streams, and without what does not depend on the serving path.
     #[arg(long)]
     short: bool,
+    /// Only measurements whose name contains this; for whoever looks for a fault.
+    #[arg(long)]
+    only: Option<String>,
     /// Only memory and start-up time.
     #[arg(long)]
     capacity: bool,
@@ -98,7 +101,7 @@ pub(crate) fn run(options: &Options) {
         servers.settle();
         servers.measure(options, &mut results);
         if !options.short {
-            count_instructions(servers, scratch.path(), &mut results.figures);
+            count_instructions(servers, &mut results.figures);
         }
     }
     results.write(&options.save);
@@ -142,7 +145,8 @@ impl Servers<'_> {
     }
 
     fn measure(&mut self, options: &Options, results: &mut Results) {
-        let items = self.items(options.short);
+        let mut items = self.items(options.short);
+        items.retain(|item| options.only.as_ref().is_none_or(|only| item.name.contains(only)));
         let duration = Duration::from_secs_f64(options.seconds);
         results.costs = grid::costs(&items, options.rounds, duration);
         let wanted = [
@@ -234,7 +238,9 @@ fn count_instructions(servers: Servers<'_>, scratch: &Path, figures: &mut BTreeM
     let for_empty = Rc::new(Requests::unary(filled, Kind::Valid).for_the_empty());
     let mut count = |name: &str, command: &dyn Fn() -> Command, requests, caller| {
         eprint!("\r\x1b[2Kcounting instructions: {name}");
-        let count = instructions::of_one_request(command, scratch, requests, caller);
+        let dir = Path::new("target/bench/callgrind").join(name.replace([' ', ','], "-"));
+        std::fs::create_dir_all(&dir).expect("a folder");
+        let count = instructions::of_one_request(command, &dir, requests, caller);
         figures.insert(format!("instructions, {name}, 8×10, 1k"), count);
     };
     count("ours, valid", &ours, &valid, None);

@@ -19,7 +19,7 @@ use crate::domain::position::Position;
 use crate::domain::random::OsRandom;
 use crate::domain::time::{Clock, SystemClock};
 use crate::middleware::Middleware;
-use crate::rpc::services::{Health, routes};
+use crate::rpc::services::{Health, services};
 use crate::rpc::{KeyAdminService, KeyVerifierService};
 use crate::store::Store;
 use crate::tasks::{Tasks, check_log, follow, forget_replies};
@@ -162,12 +162,12 @@ impl Server {
         );
         let verifier_service = KeyVerifierService::new(Arc::clone(&verifier));
         let health = Health::starting().await;
-        let routes = routes(Some(admin_service), Some(verifier_service), &health);
-        let routes = routes.map_err(Failure::said)?;
+        let services = services(Some(admin_service), Some(verifier_service), &health);
+        let services = services.map_err(Failure::said)?;
         let middleware = Middleware::new(settings.middleware, verifier);
 
         let verifiers = transport::serve(listener, &settings.transport, &stop, || {
-            middleware.guard(routes.clone())
+            middleware.guard(services.clone())
         });
         let verifiers = verifiers.map_err(|error| {
             Failure::Said(format!(

@@ -5,6 +5,7 @@
 //! converts and delegates: what is allowed and what happens is decided in `control` and `verify`. Never
 //! in here: the store.
 
+pub mod codec;
 mod convert;
 mod key_admin;
 mod key_verifier;

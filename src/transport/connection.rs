@@ -6,15 +6,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http_body::Body as HttpBody;
+use hyper::body::Incoming;
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use tonic::body::Body;
 use tower::{Service, ServiceExt as _};
 
 use super::Settings;
+use super::at_once::Streams;
 use super::preface::{Counted, Heard};
 use crate::domain::permission::PeerAddr;
 
@@ -31,7 +32,7 @@ const MAX_STREAMS: u32 = 2_048;
 /// What serves requests, one for each thread; cloned for each connection.
 pub trait Serves:
     Service<
-        ::http::Request<Body>,
+        ::http::Request<Incoming>,
         Response = ::http::Response<Self::Answer>,
         Error = Infallible,
         Future: Send + 'static,
@@ -46,7 +47,7 @@ pub trait Serves:
 impl<S, A> Serves for S
 where
     S: Service<
-            ::http::Request<Body>,
+            ::http::Request<Incoming>,
             Response = ::http::Response<A>,
             Error = Infallible,
             Future: Send + 'static,
@@ -68,13 +69,13 @@ pub(super) async fn serve<S: Serves>(
     shutdown: CancellationToken,
 ) {
     let (socket, heard) = Counted::new(socket);
-    let service = service.map_request(move |request: ::http::Request<hyper::body::Incoming>| {
-        let mut request = request.map(Body::new);
+    let service = service.map_request(move |mut request: ::http::Request<Incoming>| {
         request.extensions_mut().insert(PeerAddr(peer));
         request
     });
     // Windows and the limits against reset floods stay at hyper's defaults.
-    let connection = http2::Builder::new(TokioExecutor::new())
+    let streams = Streams::default();
+    let connection = http2::Builder::new(streams.clone())
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_AFTER)
         .keep_alive_timeout(PONG_LIMIT)
@@ -84,7 +85,7 @@ pub(super) async fn serve<S: Serves>(
     tokio::pin!(connection);
 
     let ended = tokio::select! {
-        ended = &mut connection => ended,
+        ended = streams.run(connection.as_mut()) => ended,
         () = silent(&heard, settings.opening_limit) => {
             tracing::debug!(%peer, "closed a connection that did not open the conversation");
             return;
@@ -95,7 +96,7 @@ pub(super) async fn serve<S: Serves>(
                 return;
             }
             connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(settings.drain, connection).await {
+            match tokio::time::timeout(settings.drain, streams.run(connection)).await {
                 Ok(ended) => ended,
                 Err(_) => {
                     tracing::info!(%peer, "closed a connection that did not end in time");
