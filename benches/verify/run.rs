@@ -220,7 +220,7 @@ impl Servers<'_> {
 }
 
 /// On the small store: under callgrind a server takes fifty times as long.
-fn count_instructions(servers: Servers<'_>, scratch: &Path, figures: &mut BTreeMap<String, f64>) {
+fn count_instructions(servers: Servers<'_>, figures: &mut BTreeMap<String, f64>) {
     let (server, filled, _) = servers.few;
     server.terminate();
     let ours = || {
