@@ -3,14 +3,15 @@
 BUF := .tools/bin/buf
 BASELINE := tests/baseline/countersign.binpb
 
-.PHONY: bench bench-baseline bench-compare capacity help build run test planted check fmt fmt-check clippy deny \
-	proto-baseline clean
+.PHONY: bench bench-baseline bench-compare simulate capacity help build run test planted check fmt fmt-check \
+	clippy deny proto-baseline clean
 
 help:
 	@echo 'make build           the release binary'
 	@echo 'make run             build and serve on SQLite under ./countersign-data'
 	@echo 'make test [ARGS=…]   everything, or what matches; installs what it needs'
 	@echo 'make planted         plant each known bug (ARGS=NAME: one), and demand that the tests notice'
+	@echo 'make simulate        the replica protocol in virtual time, on SEEDS=… seeds (a failing one is printed)'
 	@echo 'make check           formatting, clippy, cargo-deny'
 	@echo 'make bench           what a Verify costs, against its bars (ARGS="--keys 10000000" adds a store; --help)'
 	@echo 'make bench-compare   what changed since the kept baseline; bench-baseline keeps the latest run'
@@ -53,6 +54,10 @@ bench-compare:
 
 bench-baseline:
 	cp target/bench/latest.json benches/baseline.json
+
+SEEDS ?= 5000
+simulate:
+	CSTEST_SEEDS=$(SEEDS) cargo test --locked --release --test it simulation -- --nocapture
 
 KEYS ?= 1000000
 capacity:

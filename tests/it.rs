@@ -30,5 +30,6 @@ mod permissions;
 mod python;
 mod readme;
 mod rpc;
+mod simulation;
 mod store;
 mod visibility;

@@ -1,14 +1,15 @@
 //! Calls a server, as any client of it does.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, ConnectError, Request, Response, Status, TimeoutExpired};
 
 use super::failure::Failure;
 use crate::config::{ClientArgs, ClientSettings, Credential};
@@ -35,15 +36,21 @@ pub(super) struct Server {
     timeout: Duration,
 }
 
-/// Puts the credential, if there is one, into the two headers.
+/// Puts the credential, if there is one, into the two headers, and says when we stop waiting.
 #[derive(Clone)]
-pub(super) struct Presents(Option<(MetadataValue<Ascii>, MetadataValue<Ascii>)>);
+pub(super) struct Presents {
+    credential: Option<(MetadataValue<Ascii>, MetadataValue<Ascii>)>,
+    deadline: Option<Instant>,
+}
 
 impl Interceptor for Presents {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some((authorization, secret)) = &self.0 {
+        if let Some((authorization, secret)) = &self.credential {
             request.metadata_mut().insert("authorization", authorization.clone());
             request.metadata_mut().insert("x-secret-key", secret.clone());
+        }
+        if let Some(deadline) = self.deadline {
+            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
         }
         Ok(request)
     }
@@ -94,14 +101,30 @@ impl Server {
         KeyVerifierClient::with_interceptor(self.channel.clone(), self.presents.clone())
     }
 
-    /// Makes a call of `KeyAdmin`, and makes it again when the server is UNAVAILABLE: repeating one is
-    /// safe, for Create and Rotate because of their request id. Not so with an etag: see
+    /// Calls that tell the server when we stop waiting, so that what waits for other replicas is answered before.
+    fn admin_in_time(&self) -> Admin {
+        let deadline = Instant::now().checked_add(self.timeout);
+        let presents = Presents { deadline, ..self.presents.clone() };
+        KeyAdminClient::with_interceptor(self.channel.clone(), presents)
+    }
+
+    /// Makes a call of `KeyAdmin`, and makes it again when the server is UNAVAILABLE or the connection is cut:
+    /// repeating one is safe, for Create and Rotate because of their request id. Not so with an etag: see
     /// [`Self::ask_once`].
     pub(super) async fn ask<T, F>(&self, mut call: impl FnMut(Admin) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        self.insist(|| call(self.admin())).await
+        let admin = self.admin_in_time();
+        self.insist(|| call(admin.clone())).await
+    }
+
+    /// The same as [`Self::ask`] for a call that changes nothing.
+    pub(super) async fn read<T, F>(&self, call: impl FnMut(Admin) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.ask(call).await.map_err(Failure::of_a_question)
     }
 
     /// Makes a call of `KeyAdmin` that can't be repeated. A change that was made and whose reply was lost
@@ -110,7 +133,15 @@ impl Server {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        self.in_time(call(self.admin())).await
+        let answer = call(self.admin_in_time());
+        let mut was_cut = false;
+        let answer = async {
+            let answer = answer.await;
+            was_cut = answer.as_ref().is_err_and(is_cut);
+            answer
+        };
+        let answer = tokio::time::timeout(self.timeout, answer).await.ok();
+        self.outcome(answer, was_cut)
     }
 
     /// The same as [`Self::ask`] for a call of any service.
@@ -118,29 +149,47 @@ impl Server {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
+        let mut was_cut = false;
         let attempts = async {
-            for wait in BACK_OFF {
-                match call().await {
-                    Err(status) if status.code() == Code::Unavailable => {
+            let mut waits = BACK_OFF.into_iter();
+            loop {
+                let answer = call().await;
+                was_cut |= answer.as_ref().is_err_and(is_cut);
+                let again = |status: &Status| status.code() == Code::Unavailable || is_cut(status);
+                match waits.next() {
+                    Some(wait) if answer.as_ref().is_err_and(again) => {
                         tokio::time::sleep(wait).await;
                     }
-                    answer => return answer,
+                    _ => return answer,
                 }
             }
-            call().await
         };
-        self.in_time(attempts).await
+        let answer = tokio::time::timeout(self.timeout, attempts).await.ok();
+        self.outcome(answer, was_cut)
     }
 
-    async fn in_time<T>(
+    /// What became of a call; `None`: no answer came in time. `was_cut`: an attempt may have done what was asked.
+    fn outcome<T>(
         &self,
-        answer: impl Future<Output = Result<Response<T>, Status>>,
+        answer: Option<Result<Response<T>, Status>>,
+        was_cut: bool,
     ) -> Result<T, Failure> {
-        match tokio::time::timeout(self.timeout, answer).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(self.explained(status)),
-            Err(_) => Err(Failure::Said(format!(
-                "DEADLINE_EXCEEDED: no answer from {} within {} s; a change may have been made",
+        match answer {
+            Some(Ok(response)) => Ok(response.into_inner()),
+            Some(Err(status)) if !is_timed_out(&status) => {
+                // An attempt that came through to the server knows what became of the one before.
+                let nobody_knows =
+                    was_cut && (status.code() == Code::Unavailable || is_cut(&status));
+                Err(match self.explained(status) {
+                    Failure::Said(what) if nobody_knows => Failure::Unanswered(what),
+                    Failure::Status(status) if nobody_knows => {
+                        Failure::Unanswered(format!("UNAVAILABLE: {}", status.message()))
+                    }
+                    failure => failure,
+                })
+            }
+            Some(Err(_)) | None => Err(Failure::Unanswered(format!(
+                "DEADLINE_EXCEEDED: no answer from {} within {} s",
                 self.endpoint,
                 self.timeout.as_secs()
             ))),
@@ -149,7 +198,12 @@ impl Server {
 
     /// A status that the server sent, or in words that there is no server.
     pub(super) fn explained(&self, status: Status) -> Failure {
-        // A status with a source was made here, from an error of the connection.
+        if is_cut(&status) {
+            let endpoint = &self.endpoint;
+            return Failure::Said(format!(
+                "UNAVAILABLE: the connection to {endpoint} was cut before the answer came"
+            ));
+        }
         if status.code() == Code::Unavailable && status.source().is_some() {
             return Failure::Said(format!(
                 "UNAVAILABLE: no server answers at {}; start one with `countersign serve`, or name \
@@ -159,6 +213,28 @@ impl Server {
         }
         status.into()
     }
+}
+
+/// Whether the connection ended while the server may have been at work. A status with a source was made here, from
+/// an error of the connection.
+fn is_cut(status: &Status) -> bool {
+    status.source().is_some() && !has_source::<ConnectError>(status) && !is_timed_out(status)
+}
+
+/// Whether the time for a call is over, by the server's clock or by ours.
+fn is_timed_out(status: &Status) -> bool {
+    status.code() == Code::DeadlineExceeded || has_source::<TimeoutExpired>(status)
+}
+
+fn has_source<E: Error + 'static>(status: &Status) -> bool {
+    let mut source = status.source();
+    while let Some(error) = source {
+        if error.is::<E>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// A new request id, or the one that the caller chose.
@@ -172,8 +248,15 @@ pub(super) fn request_id(chosen: Option<String>) -> Result<String, Failure> {
     }
 }
 
+/// What to do about a request that may have made a secret, or not.
+pub(super) fn repeat(request_id: &str) -> String {
+    format!("run the same command again with --request-id {request_id}")
+}
+
 fn presents(credential: Option<&Credential>) -> Result<Presents, Failure> {
-    let Some(credential) = credential else { return Ok(Presents(None)) };
+    let Some(credential) = credential else {
+        return Ok(Presents { credential: None, deadline: None });
+    };
     let header = |text: &str, what: &str| {
         let value: Result<MetadataValue<Ascii>, _> = text.parse();
         let mut value = value.map_err(|_| {
@@ -186,5 +269,6 @@ fn presents(credential: Option<&Credential>) -> Result<Presents, Failure> {
         Ok::<_, Failure>(value)
     };
     let authorization = header(&format!("Bearer {}", credential.key_id), "key id")?;
-    Ok(Presents(Some((authorization, header(&credential.secret, "secret")?))))
+    let credential = Some((authorization, header(&credential.secret, "secret")?));
+    Ok(Presents { credential, deadline: None })
 }

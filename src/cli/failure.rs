@@ -22,6 +22,8 @@ pub(super) enum Failure {
     Faults,
     /// In one line that says what to do.
     Said(String),
+    /// In one line why no answer came. What was asked for may have been done.
+    Unanswered(String),
     /// clap's own text: help and version on standard output, wrong usage in one line.
     Usage(String),
     /// Asked-for help, which is no failure.
@@ -50,6 +52,34 @@ impl Failure {
         }
     }
 
+    /// The same with what to do about it, if it left unclear whether a change was made.
+    pub(super) fn or_repeat(self, advice: impl Display) -> Self {
+        match self {
+            Self::Unanswered(what) => {
+                Self::Said(format!("{what}; a change may have been made: {advice}"))
+            }
+            other => other,
+        }
+    }
+
+    /// The same for a call that changes nothing.
+    pub(super) fn of_a_question(self) -> Self {
+        match self {
+            Self::Unanswered(what) => Self::Said(what),
+            other => other,
+        }
+    }
+
+    /// The same for an answer that holds a secret which nobody can ask for again.
+    pub(super) fn with_lost_secret(self, key_id: &str) -> Self {
+        let lost = format!("the secret of {key_id} is lost; rotate or revoke the key");
+        match self {
+            Self::Unread => Self::Said(format!("nobody read the answer: {lost}")),
+            Self::Said(what) => Self::Said(format!("{what}: {lost}")),
+            other => other,
+        }
+    }
+
     /// Says it, and gives the exit code.
     pub(super) fn report(self) -> ExitCode {
         match self {
@@ -62,6 +92,9 @@ impl Failure {
             Self::Unread => {}
             Self::Usage(text) => output::to_stderr(&text),
             Self::Said(what) => output::error(&what),
+            Self::Unanswered(what) => {
+                output::error(&format!("{what}; a change may have been made"))
+            }
             Self::Status(status) => report_status(&status),
         }
         ExitCode::from(FAILED)

@@ -7,7 +7,7 @@ use crate::store;
 
 pub(super) fn run(args: SettingsArgs) -> Result<(), Failure> {
     let settings = args.resolve()?;
-    super::prepare::data_dir(&settings)?;
+    super::prepare::folder_of_store(&settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime
         .map_err(Failure::said)?

@@ -1,5 +1,6 @@
 //! The commands. `serve` composes the whole server; `migrate`, `bootstrap`, `root-key` and
-//! `check-config` work on what it needs; `keys`, `audit` and `verify` are an ordinary gRPC client.
+//! `check-config` work on what it needs; `keys`, `replicas`, `audit` and `verify` are an ordinary gRPC
+//! client; `store` is for emergencies.
 //!
 //! In: arguments. Out: an exit code, answers on standard output, and on standard error one line for
 //! what went wrong (a request with several bad fields adds a line for each). Nothing here decides what
@@ -15,9 +16,12 @@ mod json;
 mod keys;
 mod migrate;
 mod output;
+mod pages;
 mod prepare;
+mod replicas;
 mod root_key;
 mod serve;
+mod store;
 mod table;
 mod time;
 mod verify;
@@ -58,8 +62,12 @@ enum Command {
     Keys(keys::Args),
     /// Ask whether a credential would be let in
     Verify(verify::Args),
+    /// List the replicas that serve the store
+    Replicas(replicas::Args),
     /// Read the audit log, or check it
     Audit(audit::Args),
+    /// Have a store go on that has lost changes
+    Store(store::Args),
 }
 
 /// The whole command line, for whoever documents it.
@@ -100,7 +108,9 @@ fn run_command(command: Command) -> Result<(), Failure> {
         Command::RootKey(args) => root_key::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Replicas(args) => replicas::run(args),
         Command::Audit(args) => audit::run(args),
+        Command::Store(args) => store::run(args),
     }
 }
 

@@ -11,11 +11,13 @@ use crate::config::{Settings, in_words, read_root_keys};
 use crate::domain::random::OsRandom;
 use crate::store::{self, OpenError, Store};
 
-/// Makes the data folder of a store on SQLite, closed to others.
+/// Makes the data folder where it holds the store: on SQLite.
+pub(super) fn folder_of_store(settings: &Settings) -> Result<(), Failure> {
+    if settings.store.url.is_sqlite() { data_dir(settings) } else { Ok(()) }
+}
+
+/// Makes the data folder, closed to others.
 pub(super) fn data_dir(settings: &Settings) -> Result<(), Failure> {
-    if !settings.store.url.is_sqlite() {
-        return Ok(());
-    }
     let dir = &settings.data_dir;
     if dir.exists() && !dir.is_dir() {
         return Err(Failure::Said(format!("the data folder {} is a file", dir.display())));
@@ -27,7 +29,7 @@ pub(super) fn data_dir(settings: &Settings) -> Result<(), Failure> {
 
 /// Opens the store of a server or of `bootstrap`. On SQLite what is missing is made.
 pub(super) async fn open_store(settings: &Settings) -> Result<Store, Failure> {
-    data_dir(settings)?;
+    folder_of_store(settings)?;
     let file = settings.root_key_file()?;
     let is_new = settings.makes_root_key() && !file.exists();
     if is_new {

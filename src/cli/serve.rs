@@ -3,6 +3,7 @@
 
 mod banner;
 mod first_start;
+mod lock;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,21 +12,25 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
+use self::lock::Locks;
 use super::failure::Failure;
 use super::prepare;
 use crate::config::{Settings, SettingsArgs};
 use crate::control::Control;
 use crate::domain::position::Position;
-use crate::domain::random::OsRandom;
+use crate::domain::random::{self, OsRandom};
+use crate::domain::replica::ReplicaRow;
 use crate::domain::time::{Clock, SystemClock};
+use crate::log::{HighWaterFile, Log};
 use crate::middleware::Middleware;
 use crate::rpc::services::{Health, services};
-use crate::rpc::{KeyAdminService, KeyVerifierService};
+use crate::rpc::{AtLeast, KeyAdminService, KeyVerifierService};
 use crate::store::Store;
-use crate::tasks::{Tasks, check_log, follow, forget_replies};
+use crate::tasks::follow::{self, Following};
+use crate::tasks::{Tasks, check_log, forget_replies, listen};
 use crate::telemetry;
 use crate::transport::{self, Pages, Readiness, Signals, Verifiers};
-use crate::verify::{Basis, Index, Verifier};
+use crate::verify::{Index, Verifier};
 
 /// A replica that has had no news of the log for so long says that it is not ready. Far more than a
 /// poll, far less than `max_staleness`: traffic should be elsewhere before answers end.
@@ -83,7 +88,10 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
 
 /// A running server.
 struct Server {
+    /// Until the very end.
+    _locks: Locks,
     store: Store,
+    log: Log<Store>,
     health: Health,
     verifiers: Verifiers,
     tasks: Tasks,
@@ -112,7 +120,10 @@ impl Server {
         let pages = Pages { ready: readiness(&serving, &position, &clock) };
         tokio::spawn(transport::serve_pages(pages_listener, pages, stop_pages.clone()));
 
+        prepare::data_dir(settings)?;
+        let locks = lock::take(settings)?;
         let store = prepare::open_store(settings).await?;
+        warn_of_lossy_failover(&store).await?;
         let credential = first_start::bootstrap(&store, settings).await?;
 
         // Every key into memory, then the follower keeps them up to date.
@@ -121,34 +132,37 @@ impl Server {
             let index = Arc::clone(&index);
             Box::new(move |change| index.apply(change))
         };
-        let started = follow::start(
-            &store,
-            settings.log.clone(),
-            Arc::clone(&clock),
-            Arc::clone(&position),
+        let following = Following {
+            replica: replica_row(&store, settings)?,
+            settings: settings.log.clone(),
+            clock: Arc::clone(&clock),
+            position: Arc::clone(&position),
+            high_water: Arc::new(HighWaterFile::within(&settings.data_dir)),
             apply,
-        );
-        let (log, following) = started.await.map_err(Failure::said)?;
-        let mut tasks = Tasks::default();
-        tasks.start("follower", following.run());
-        tasks.start("forget replies", forget_replies::run(store.clone()));
-
-        let basis = Basis {
-            store: store.store_id(),
-            epoch: store.epoch(),
-            max_staleness: settings.log.max_staleness,
         };
+        let started = follow::start(&store, following);
+        let (log, follower) = started.await.map_err(Failure::said)?;
+        let mut tasks = Tasks::default();
+        tasks.start("follower", follower.run());
+        tasks.start("forget replies", forget_replies::run(store.clone()));
+        let wake = {
+            let log = log.clone();
+            move || log.wake()
+        };
+        tasks.start("listen", listen::run(store.clone(), wake));
+
         let verifier = Arc::new(Verifier::new(
             index,
             Arc::clone(store.data_key()),
             Arc::clone(&position),
             Arc::clone(&clock),
             settings.brands.clone(),
-            basis,
+            store.store_id(),
         ));
+        let at_least = AtLeast::new(log.clone());
         let control = Control::new(
             store.clone(),
-            log,
+            log.clone(),
             Arc::clone(&clock),
             Arc::new(OsRandom),
             settings.brands.clone(),
@@ -160,7 +174,7 @@ impl Server {
             Handle::current(),
             stop.clone(),
         );
-        let verifier_service = KeyVerifierService::new(Arc::clone(&verifier));
+        let verifier_service = KeyVerifierService::new(Arc::clone(&verifier), at_least);
         let health = Health::starting().await;
         let services = services(Some(admin_service), Some(verifier_service), &health);
         let services = services.map_err(Failure::said)?;
@@ -181,7 +195,18 @@ impl Server {
         tasks.start("check log", check_log::run(store.clone()));
         banner::print(settings, grpc, http, &credential)?;
         let drain = settings.transport.drain;
-        Ok(Self { store, health, verifiers, tasks, drain, serving, stop, stop_pages })
+        Ok(Self {
+            _locks: locks,
+            store,
+            log,
+            health,
+            verifiers,
+            tasks,
+            drain,
+            serving,
+            stop,
+            stop_pages,
+        })
     }
 
     /// Not ready → no new connections, GOAWAY on the others, watches end → they drain → the rest.
@@ -193,6 +218,8 @@ impl Server {
         if tokio::time::timeout(self.drain + LAST_MOMENTS, drained).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
+        // After the last answer: from now on nobody needs to wait for this replica.
+        self.log.leave().await;
         drop(self.tasks);
         // On SQLite this moves the journal into the database file, which must not hold up the end.
         if tokio::time::timeout(LAST_MOMENTS, self.store.close()).await.is_err() {
@@ -200,6 +227,34 @@ impl Server {
         }
         self.stop_pages.cancel();
     }
+}
+
+/// Several replicas on a database that may lose what it has confirmed: somebody should know beforehand.
+async fn warn_of_lossy_failover(store: &Store) -> Result<(), Failure> {
+    if store.is_shared() && !store.has_synchronous_standby().await.map_err(Failure::said)? {
+        tracing::warn!(
+            "PostgreSQL has no synchronous standby (synchronous_standby_names is empty): a failover can lose \
+             changes that were acknowledged, revocations among them; replicas that have seen them then answer \
+             UNAVAILABLE until an operator runs `countersign store accept`"
+        );
+    }
+    Ok(())
+}
+
+/// What this process says of itself to the other replicas.
+fn replica_row(store: &Store, settings: &Settings) -> Result<ReplicaRow, Failure> {
+    let drawn: [u8; 16] = random::draw(&OsRandom).map_err(Failure::said)?;
+    let lease_ms = u64::try_from(settings.log.max_staleness.as_millis()).unwrap_or(u64::MAX);
+    Ok(ReplicaRow {
+        id: format!("{:032x}", u128::from_be_bytes(drawn)),
+        lease_ms,
+        applied: 0,
+        beat: 0,
+        beat_age: Duration::ZERO,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        reads_up_to: store.reads_up_to(),
+        root_key_versions: store.root_key_versions(),
+    })
 }
 
 fn readiness(
@@ -212,7 +267,10 @@ fn readiness(
         if !serving.load(Ordering::Acquire) {
             return Err("starting, or stopping".to_owned());
         }
-        let staleness = position.staleness(&*clock);
+        if position.staleness(&position.basis(), &*clock).is_none() {
+            return Err("this replica has no lease: verifications answer UNAVAILABLE".to_owned());
+        }
+        let staleness = position.since_poll(&*clock);
         if staleness > READY_WITHIN {
             return Err(format!("no news of the log for {} s", staleness.as_secs()));
         }

@@ -62,6 +62,10 @@ pub(super) struct Args {
     #[arg(long)]
     explain: bool,
 
+    /// A consistency token: the answer is not to be from before it
+    #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true)]
+    at_least: String,
+
     /// Print the reply as JSON, one object on one line
     #[arg(long)]
     json: bool,
@@ -73,7 +77,16 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let presented = presented(&args)?;
     let Args {
-        scopes, client_ip, account, application, environment, explain, json, client, ..
+        scopes,
+        client_ip,
+        account,
+        application,
+        environment,
+        explain,
+        at_least,
+        json,
+        client,
+        ..
     } = args;
     let request = VerifyRequest {
         presented: Some(presented),
@@ -83,6 +96,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         application_id: application,
         environment: Environment::from(environment).into(),
         explain,
+        at_least,
     };
     with_server(client, |server| async move { ask(&server, request, json).await })
 }
@@ -117,7 +131,8 @@ async fn ask(server: &Server, request: VerifyRequest, in_json: bool) -> Result<(
             let (mut verifier, request) = (server.verifier(), request.clone());
             async move { verifier.verify(request).await }
         })
-        .await?;
+        .await
+        .map_err(Failure::of_a_question)?;
     if in_json {
         json::print("VerifyResponse", &reply)?;
     } else {

@@ -21,8 +21,8 @@ pub struct Layer {
     #[arg(long, env = "COUNTERSIGN_HTTP_LISTEN", hide_env_values = true, value_name = "ADDRESS", value_parser = address)]
     pub http_listen: Option<SocketAddr>,
 
-    /// The folder of the SQLite database, its root key and the first admin's credential
-    /// [default: countersign-data]
+    /// The folder of one server, which notes there how far it has followed the log; on SQLite also of the
+    /// database, its root key and the first admin's credential [default: countersign-data]
     #[arg(long, env = "COUNTERSIGN_DATA_DIR", hide_env_values = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
@@ -47,6 +47,27 @@ pub struct Layer {
         value_name = "N"
     )]
     pub database_max_connections: Option<u32>,
+
+    /// Whether PostgreSQL's LISTEN and NOTIFY tell the other replicas of a change at once; without, they see it
+    /// at their next poll [default: on]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_DATABASE_LISTEN",
+        hide_env_values = true,
+        value_name = "WHETHER",
+        value_enum
+    )]
+    pub database_listen: Option<Switch>,
+
+    /// For how long verifications are answered without news of the database, from 1s to 1h: no revocation takes
+    /// longer, whatever fails [default: 30s]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_MAX_STALENESS",
+        hide_env_values = true,
+        value_name = "DURATION"
+    )]
+    pub max_staleness: Option<String>,
 
     /// The file of root keys; SQLite makes one at the first start [default: root-key in the data folder,
     /// on SQLite only]
@@ -106,6 +127,16 @@ pub struct Layer {
     pub log_format: Option<LogFormat>,
 }
 
+/// Whether something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
+}
+
 /// When callers of `KeyVerifier` need a credential of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -152,6 +183,8 @@ impl Layer {
             database_max_connections: self
                 .database_max_connections
                 .or(under.database_max_connections),
+            database_listen: self.database_listen.or(under.database_listen),
+            max_staleness: self.max_staleness.or(under.max_staleness),
             root_key_file: self.root_key_file.or(under.root_key_file),
             brands: self.brands.or(under.brands),
             verify_auth: self.verify_auth.or(under.verify_auth),

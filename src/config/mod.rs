@@ -18,7 +18,7 @@ mod settings;
 pub use client::{ClientArgs, ClientSettings};
 pub use credential_file::{Credential, admin_env, read as read_credential_file};
 pub use environment::{unknown_variables, verify_secret};
-pub use layer::{Layer, LogFormat, VerifyAuth};
+pub use layer::{Layer, LogFormat, Switch, VerifyAuth};
 pub use private_file::{
     create as create_private_file, in_words, quoted, read as read_private_file,
     replace as replace_private_file,

@@ -3,10 +3,11 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::{Layer, LogFormat, SettingsError, VerifyAuth, file, private_file};
+use super::{Layer, LogFormat, SettingsError, Switch, VerifyAuth, file, private_file};
 use crate::domain::credential::Brands;
-use crate::store::DatabaseUrl;
+use crate::store::{DatabaseUrl, Following};
 use crate::{log, middleware, rpc, store, telemetry, transport};
 
 /// A pool sets places aside for all its connections. PostgreSQL itself gives 100 by default.
@@ -87,6 +88,12 @@ impl Settings {
             store.max_connections =
                 one_to(MAX_DATABASE_CONNECTIONS, "database-max-connections", connections)?;
         }
+        store.wake_ups = layer.database_listen != Some(Switch::Off);
+        let mut log = log::Settings::default();
+        if let Some(text) = layer.max_staleness {
+            log.max_staleness = staleness(&text)?;
+        }
+        store.following = Following::within(log.max_staleness);
         let mut transport = transport::Settings::default();
         if let Some(threads) = layer.verify_threads {
             transport.verify_threads = one_to(MAX_VERIFY_THREADS, "verify-threads", threads)?;
@@ -98,7 +105,6 @@ impl Settings {
         if let Some(watchers) = layer.max_watchers {
             rpc.max_watchers = at_least_one("max-watchers", watchers)?;
         }
-        let mut log = log::Settings::default();
         if let Some(events) = layer.watch_ring_events {
             log.ring_events = one_to(MAX_RING_EVENTS, "watch-ring-events", events)?;
         }
@@ -160,6 +166,8 @@ impl Settings {
             ("data-dir", self.data_dir.display().to_string()),
             ("database-url", self.store.url.to_string()),
             ("database-max-connections", self.store.max_connections.to_string()),
+            ("database-listen", if self.store.wake_ups { "on" } else { "off" }.to_owned()),
+            ("max-staleness", format!("{:#}", duration(self.log.max_staleness))),
             ("root-key-file", root_key_file.unwrap_or_default()),
             ("brands", brands.join(",")),
             ("verify-auth", verify_auth.to_owned()),
@@ -190,6 +198,24 @@ fn database_url(
         (None, Some(file)) => parse(private_file::read("database URL file", file)?.trim()),
         (None, None) => Ok(DatabaseUrl::sqlite_file(&data_dir.join("countersign.db"))),
     }
+}
+
+/// Longer than a second, so that a poll that failed can be tried again; no longer than anybody would call an answer of
+/// the present.
+const STALENESS: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(3_600);
+
+fn staleness(text: &str) -> Result<Duration, SettingsError> {
+    let parsed: Option<jiff::SignedDuration> = text.parse().ok();
+    let parsed = parsed.and_then(|duration| Duration::try_from(duration).ok());
+    parsed.filter(|duration| STALENESS.contains(duration)).ok_or_else(|| {
+        SettingsError("max-staleness must be a duration from 1s to 1h, e.g. 30s".to_owned())
+    })
+}
+
+/// For people: `30s`.
+fn duration(duration: Duration) -> jiff::SignedDuration {
+    jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
 }
 
 /// For what is taken from the system at the start, where a slip of the finger would take all of it.

@@ -1,11 +1,11 @@
 //! The one shape in which a verb changes a key that is there.
 
-use super::{Changed, Control, KeyView, within_reach};
+use super::{Changed, Committed, Control, KeyView, Made, within_reach};
 use crate::domain::Error;
 use crate::domain::audit::{Actor, EventType, RevokeReason};
 use crate::domain::key::{Key, changes};
 use crate::domain::permission::{Principal, Verb};
-use crate::domain::token::{LogPosition, PositionKind};
+use crate::domain::token::PositionKind;
 use crate::store::{Before, Decision, EventDraft, Target};
 
 /// What a change says about itself.
@@ -103,7 +103,7 @@ impl Control {
         key_id: &str,
         note: Note,
         transition: impl Fn(&Principal, &mut Key, &Before) -> Result<(), Error> + Send + Sync,
-    ) -> Result<Changed, Error> {
+    ) -> Result<Made<Changed>, Error> {
         self.require_key_id("key_id", key_id)?;
         let decide = |state: &Before| {
             let principal = &renewed(principal, verb, state)?;
@@ -120,21 +120,24 @@ impl Control {
         };
         let (caller, target) = (Some(principal.key_id()), Target::Existing(key_id));
         let done = self.store.change_key_for(caller, target, None, decide).await?;
-        let consistency_token = self.visible(done.position).await?;
-        Ok(Changed { view: done.reply, consistency_token })
+        let committed = self.committed(done.position);
+        let consistency_token = self.visible(committed).await?;
+        Ok(Made { reply: Changed { view: done.reply, consistency_token }, committed })
     }
 
     /// Waits like [`Self::visible`], but for a reply that holds a secret: it is given even if this
     /// replica can't see its own change yet, since it may not be asked for again.
-    pub(super) async fn visible_or_made(&self, position: LogPosition) -> String {
-        self.visible(position).await.unwrap_or_else(|error| {
+    pub(super) async fn visible_or_made(&self, change: Committed) -> String {
+        let position = change.position;
+        self.visible(change).await.unwrap_or_else(|error| {
             tracing::warn!(%error, revision = position.revision, "answered before it is visible here");
             position.encode(PositionKind::ConsistencyToken)
         })
     }
 
     /// Waits until this replica's verifications see a change; its consistency token.
-    pub(super) async fn visible(&self, position: LogPosition) -> Result<String, Error> {
+    pub(super) async fn visible(&self, change: Committed) -> Result<String, Error> {
+        let position = change.position;
         self.log.wait_for(position.revision).await.map_err(|_| {
             Error::Unavailable("the change is made, but verifications here can't see it yet")
         })?;

@@ -1,12 +1,13 @@
 use super::change::{Note, renewed};
 use super::remember::{Reply, Request};
-use super::{Control, KeyView, Minted};
+use super::{Control, KeyView, Made, Minted};
 use crate::domain::audit::EventType;
 use crate::domain::credential::{mint_key_id, mint_secret};
 use crate::domain::draft::{KeyDraft, MUST_BE_IN_THE_FUTURE};
 use crate::domain::key::{Key, NewSecret};
 use crate::domain::permission::{Principal, Verb};
 use crate::domain::random::draw;
+use crate::domain::token::LogPosition;
 use crate::domain::{Error, Timestamp};
 use crate::store::{Before, Decision, Target};
 
@@ -30,7 +31,7 @@ impl Control {
         &self,
         principal: &Principal,
         request: CreateKey,
-    ) -> Result<Minted, Error> {
+    ) -> Result<Made<Minted>, Error> {
         principal.require(Verb::CreateKey)?;
         let asked = Request::new(principal, Verb::CreateKey, &request.request_id, &request.draft)?;
         let checked = request.draft.clone().check(self.now());
@@ -77,9 +78,12 @@ impl Control {
             .store
             .change_key_for(Some(principal.key_id()), Target::New(&key_id), asked.slot(), decide)
             .await?;
-        let consistency_token =
-            self.visible_or_made(self.log.position_at(done.reply.key.revision)).await;
+        // A repeated request follows the change that it made the first time.
+        let revision = done.reply.key.revision;
+        let committed = self.committed(LogPosition { revision, ..done.position });
+        let consistency_token = self.visible_or_made(committed).await;
         let view = KeyView::of(done.reply.key, self.now());
-        Ok(Minted { view, secret: done.reply.secret.unwrap_or(secret), consistency_token })
+        let secret = done.reply.secret.unwrap_or(secret);
+        Ok(Made { reply: Minted { view, secret, consistency_token }, committed })
     }
 }

@@ -1,5 +1,5 @@
 use super::change::{Note, renewed};
-use super::{Control, within_reach};
+use super::{Control, Made, within_reach};
 use crate::domain::Error;
 use crate::domain::audit::EventType;
 use crate::domain::draft::check_comment;
@@ -17,7 +17,7 @@ pub struct DeleteKey {
 }
 
 impl Control {
-    /// Removes a revoked key; its history and a tombstone stay. Returns the consistency token.
+    /// Removes a revoked key; its history and a tombstone stay. The reply is the consistency token.
     ///
     /// # Errors
     ///
@@ -26,7 +26,7 @@ impl Control {
         &self,
         principal: &Principal,
         request: DeleteKey,
-    ) -> Result<String, Error> {
+    ) -> Result<Made<String>, Error> {
         principal.require(Verb::DeleteKey)?;
         let DeleteKey { key_id, comment } = request;
         self.require_key_id("key_id", &key_id)?;
@@ -48,6 +48,7 @@ impl Control {
             .store
             .change_key_for(Some(principal.key_id()), Target::Existing(&key_id), None, decide)
             .await?;
-        self.visible(done.position).await
+        let committed = self.committed(done.position);
+        Ok(Made { reply: self.visible(committed).await?, committed })
     }
 }

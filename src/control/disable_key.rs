@@ -1,5 +1,5 @@
 use super::change::Note;
-use super::{Changed, Control};
+use super::{Changed, Control, Made};
 use crate::domain::Error;
 use crate::domain::audit::EventType;
 use crate::domain::draft::check_comment;
@@ -26,7 +26,7 @@ impl Control {
         &self,
         principal: &Principal,
         request: DisableKey,
-    ) -> Result<Changed, Error> {
+    ) -> Result<Made<Changed>, Error> {
         principal.require(Verb::DisableKey)?;
         let DisableKey { key_id, comment, force } = request;
         check_comment(&comment)?;

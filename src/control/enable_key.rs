@@ -1,5 +1,5 @@
 use super::change::Note;
-use super::{Changed, Control};
+use super::{Changed, Control, Made};
 use crate::domain::Error;
 use crate::domain::audit::EventType;
 use crate::domain::draft::check_comment;
@@ -25,7 +25,7 @@ impl Control {
         &self,
         principal: &Principal,
         request: EnableKey,
-    ) -> Result<Changed, Error> {
+    ) -> Result<Made<Changed>, Error> {
         principal.require(Verb::EnableKey)?;
         let EnableKey { key_id, comment } = request;
         check_comment(&comment)?;

@@ -1,5 +1,5 @@
 use super::change::Note;
-use super::{Changed, Control};
+use super::{Changed, Control, Made};
 use crate::domain::Error;
 use crate::domain::audit::EventType;
 use crate::domain::permission::{Principal, Verb};
@@ -26,7 +26,7 @@ impl Control {
         &self,
         principal: &Principal,
         request: ExpireSecret,
-    ) -> Result<Changed, Error> {
+    ) -> Result<Made<Changed>, Error> {
         principal.require(Verb::ExpireSecret)?;
         let ExpireSecret { key_id, number, force } = request;
         let number = u32::try_from(number).ok().filter(|number| *number > 0);

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! verb ─ permission ─► Store::change_key ─ one transaction: read, decide, write, event, commit
-//!                                     └──► Log::wait_for ─ this replica's verifications see it ─► reply
+//!                                     └──► Log::wait_for ─ this replica's verifications see it ─► Made
+//! everywhere ──────────► Log::everywhere ─ how far the other replicas are ──────────────────────► reply
 //! ```
 
 mod bootstrap;
@@ -15,10 +16,12 @@ mod create_key;
 mod delete_key;
 mod disable_key;
 mod enable_key;
+mod everywhere;
 mod expire_secret;
 mod get_key;
 mod list_audit_events;
 mod list_keys;
+mod list_replicas;
 mod page;
 mod remember;
 mod revoke_key;
@@ -34,9 +37,11 @@ pub use create_key::CreateKey;
 pub use delete_key::DeleteKey;
 pub use disable_key::DisableKey;
 pub use enable_key::EnableKey;
+pub use everywhere::{Committed, Wait};
 pub use expire_secret::ExpireSecret;
 pub use list_audit_events::{EventPage, ListAuditEvents};
 pub use list_keys::{KeyPage, ListKeys};
+pub use list_replicas::{ListReplicas, ReplicaList, ReplicaView};
 pub use revoke_key::RevokeKey;
 pub use rotate_key::RotateKey;
 pub use update_key::UpdateKey;
@@ -110,6 +115,15 @@ impl KeyView {
     fn of(key: Key, now: Timestamp) -> Self {
         Self { state: key.state(now), key }
     }
+}
+
+/// What a change gives: its reply, once this replica's verifications see it, and what [`Control::everywhere`] needs
+/// to follow it to the others.
+#[derive(Debug)]
+pub struct Made<T> {
+    /// The reply.
+    pub reply: T,
+    committed: Committed,
 }
 
 /// The reply of a change.

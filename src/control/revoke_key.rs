@@ -1,5 +1,5 @@
 use super::change::Note;
-use super::{Changed, Control};
+use super::{Changed, Control, Made};
 use crate::domain::Error;
 use crate::domain::audit::{EventType, RevokeReason};
 use crate::domain::draft::check_comment;
@@ -28,7 +28,7 @@ impl Control {
         &self,
         principal: &Principal,
         request: RevokeKey,
-    ) -> Result<Changed, Error> {
+    ) -> Result<Made<Changed>, Error> {
         principal.require(Verb::RevokeKey)?;
         let RevokeKey { key_id, reason, comment, force } = request;
         check_comment(&comment)?;

@@ -2,13 +2,14 @@ use std::time::Duration;
 
 use super::change::{Edited, Note, edit, renewed};
 use super::remember::{Reply, Request};
-use super::{Control, KeyView, Minted, within_reach};
+use super::{Control, KeyView, Made, Minted, within_reach};
 use crate::domain::Error;
 use crate::domain::audit::EventType;
 use crate::domain::credential::mint_secret;
 use crate::domain::key::NewSecret;
 use crate::domain::permission::{Principal, Verb};
 use crate::domain::random::draw;
+use crate::domain::token::LogPosition;
 use crate::store::{Before, Decision, Target};
 
 /// Longest overlap of an old and a new secret version.
@@ -36,7 +37,7 @@ impl Control {
         &self,
         principal: &Principal,
         request: RotateKey,
-    ) -> Result<Minted, Error> {
+    ) -> Result<Made<Minted>, Error> {
         principal.require(Verb::RotateKey)?;
         let RotateKey { key_id, overlap, request_id } = request;
         self.require_key_id("key_id", &key_id)?;
@@ -83,14 +84,17 @@ impl Control {
                 decide,
             )
             .await?;
-        let position = self.log.position_at(done.reply.key.revision);
+        // A repeated request follows the change that it made the first time.
+        let revision = done.reply.key.revision;
+        let committed = self.committed(LogPosition { revision, ..done.position });
         let consistency_token = if overlap.is_zero() {
             // Whoever ends the older versions now is told so only once they are dead here.
-            self.visible(position).await?
+            self.visible(committed).await?
         } else {
-            self.visible_or_made(position).await
+            self.visible_or_made(committed).await
         };
         let view = KeyView::of(done.reply.key, self.now());
-        Ok(Minted { view, secret: done.reply.secret.unwrap_or(secret), consistency_token })
+        let secret = done.reply.secret.unwrap_or(secret);
+        Ok(Made { reply: Minted { view, secret, consistency_token }, committed })
     }
 }

@@ -1,5 +1,5 @@
 use super::change::Note;
-use super::{Changed, Control};
+use super::{Changed, Control, Made};
 use crate::domain::Error;
 use crate::domain::audit::EventType;
 use crate::domain::draft::{MUST_BE_IN_THE_FUTURE, PatchDraft};
@@ -29,7 +29,7 @@ impl Control {
         &self,
         principal: &Principal,
         request: UpdateKey,
-    ) -> Result<Changed, Error> {
+    ) -> Result<Made<Changed>, Error> {
         principal.require(Verb::UpdateKey)?;
         let UpdateKey { key_id, etag, patch, force } = request;
         self.require_key_id("key.key_id", &key_id)?;

@@ -27,14 +27,21 @@ pub enum EventType {
     KeyRevoked = 7,
     /// A revoked key was removed.
     KeyDeleted = 8,
+    /// An operator accepted that the log had lost events; a new epoch of it begins. It names no key.
+    StoreEpochAccepted = 9,
     /// Something that a later release does; its name is in the event's text.
     #[serde(other)]
     Unknown = 0,
 }
 
 impl EventType {
+    /// Whether it leaves its revision in the row of the key that it names.
+    pub fn changes_its_key(self) -> bool {
+        !matches!(self, Self::KeyDeleted | Self::StoreEpochAccepted | Self::Unknown)
+    }
+
     /// All that this release knows.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::KeyCreated,
         Self::KeyUpdated,
         Self::KeyRotated,
@@ -43,6 +50,7 @@ impl EventType {
         Self::KeyEnabled,
         Self::KeyRevoked,
         Self::KeyDeleted,
+        Self::StoreEpochAccepted,
     ];
 
     /// Its name in filters and in the proto's enum, e.g. `TYPE_KEY_CREATED`.
@@ -57,6 +65,7 @@ impl EventType {
             Self::KeyEnabled => "TYPE_KEY_ENABLED",
             Self::KeyRevoked => "TYPE_KEY_REVOKED",
             Self::KeyDeleted => "TYPE_KEY_DELETED",
+            Self::StoreEpochAccepted => "TYPE_STORE_EPOCH_ACCEPTED",
         }
     }
 }
@@ -164,7 +173,7 @@ pub struct FieldChange {
 /// test holds it against an independent implementation of the RFC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEvent {
-    /// The account of the key.
+    /// The account of the key; the reserved one where it names no key.
     pub account_id: String,
     /// Who did it.
     pub actor: Actor,
@@ -174,7 +183,7 @@ pub struct AuditEvent {
     pub changes: Vec<FieldChange>,
     /// What the caller said about it.
     pub comment: String,
-    /// The key.
+    /// The key; empty for an event of the store as a whole.
     pub key_id: String,
     /// The seal of the key's row after the change, as hex; empty after a deletion.
     pub key_seal: String,

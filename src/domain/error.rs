@@ -65,6 +65,11 @@ pub enum Error {
     #[error("cursor out of range: {0}")]
     CursorOutOfRange(&'static str),
 
+    /// A consistency token names a change that was lost when the database was restored or failed over, which an
+    /// operator has accepted. `FAILED_PRECONDITION`
+    #[error("the change that the consistency token names was lost: the log went on without it")]
+    PositionLost,
+
     /// A revoked key stays revoked. `FAILED_PRECONDITION`
     #[error("key is revoked, which is final")]
     KeyRevoked,
@@ -126,6 +131,10 @@ pub enum Error {
     #[error("unavailable: {0}")]
     Unavailable(&'static str),
 
+    /// This replica has not come as far as a caller asks for. `UNAVAILABLE`
+    #[error("this replica has not come as far as at_least; ask again, or another")]
+    ReplicaBehind,
+
     /// A fault of ours. The detail goes to the log and never to the caller. `INTERNAL`
     #[error("internal error")]
     Internal(String),
@@ -148,6 +157,7 @@ impl Error {
             Self::ReplyForgotten { .. } => "REPLY_FORGOTTEN",
             Self::EtagMismatch => "ETAG_MISMATCH",
             Self::CursorOutOfRange(_) => "CURSOR_OUT_OF_RANGE",
+            Self::PositionLost => "POSITION_LOST",
             Self::KeyRevoked => "KEY_REVOKED",
             Self::KeyNotRevoked => "KEY_NOT_REVOKED",
             Self::TooManySecrets => "TOO_MANY_SECRETS",
@@ -160,6 +170,7 @@ impl Error {
             Self::StoreFull => "STORE_FULL",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::Unavailable(_) => "UNAVAILABLE",
+            Self::ReplicaBehind => "REPLICA_BEHIND",
             Self::Internal(_) => "INTERNAL",
         }
     }

@@ -160,6 +160,11 @@ impl KeyId {
         Ok(Self(text.into()))
     }
 
+    /// The id of a key that was found under it, and so needs no check.
+    pub(crate) fn found(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// Length and character set, which native and foreign key ids share.
     pub(super) fn check_shape(text: &str) -> Result<(), MalformedKeyId> {
         if !(1..=Self::MAX_LEN).contains(&text.len()) {

@@ -3,18 +3,22 @@
 //! In: values, a [`Timestamp`] for "now", random bytes as parameters. Out: values and the closed set
 //! of [`Error`]s. Never in here: tokio, tonic, `sea_orm`, tracing, or any other room of this crate.
 
+pub mod activation;
 pub mod audit;
 pub mod cidr;
 pub mod credential;
+pub mod deadline;
 pub mod draft;
 pub mod error;
 pub mod filter;
+pub mod hex;
 pub mod ids;
 pub mod key;
 pub mod keyring;
 pub mod permission;
 pub mod position;
 pub mod random;
+pub mod replica;
 pub mod scope;
 pub mod seal;
 pub mod time;

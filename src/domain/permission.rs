@@ -67,6 +67,8 @@ pub enum Verb {
     ListAuditEvents,
     /// `KeyAdmin.WatchAuditEvents`
     WatchAuditEvents,
+    /// `KeyAdmin.ListReplicas`
+    ListReplicas,
     /// `KeyVerifier.Verify`, where callers need a credential
     Verify,
     /// `KeyVerifier.BatchVerify`, where callers need a credential
@@ -74,7 +76,7 @@ pub enum Verb {
 }
 
 /// The one table of verbs: the full gRPC method name, and the permission that it needs.
-pub const VERBS: [(Verb, &str, Permission); 14] = [
+pub const VERBS: [(Verb, &str, Permission); 15] = [
     (Verb::CreateKey, "countersign.v1.KeyAdmin/CreateKey", Permission::KeysWrite),
     (Verb::GetKey, "countersign.v1.KeyAdmin/GetKey", Permission::KeysRead),
     (Verb::ListKeys, "countersign.v1.KeyAdmin/ListKeys", Permission::KeysRead),
@@ -87,6 +89,7 @@ pub const VERBS: [(Verb, &str, Permission); 14] = [
     (Verb::DeleteKey, "countersign.v1.KeyAdmin/DeleteKey", Permission::KeysWrite),
     (Verb::ListAuditEvents, "countersign.v1.KeyAdmin/ListAuditEvents", Permission::AuditRead),
     (Verb::WatchAuditEvents, "countersign.v1.KeyAdmin/WatchAuditEvents", Permission::AuditRead),
+    (Verb::ListReplicas, "countersign.v1.KeyAdmin/ListReplicas", Permission::KeysRead),
     (Verb::Verify, "countersign.v1.KeyVerifier/Verify", Permission::VerifyCall),
     (Verb::BatchVerify, "countersign.v1.KeyVerifier/BatchVerify", Permission::VerifyCall),
 ];
@@ -96,6 +99,11 @@ impl Verb {
     pub fn permission(self) -> Permission {
         // The declaration order of `Verb` is that of the table; a test holds them together.
         VERBS[self as usize].2
+    }
+
+    /// Whether the verb is about the whole store, so that only keys of the reserved account may use it.
+    pub fn is_of_the_whole_store(self) -> bool {
+        self == Self::ListReplicas
     }
 }
 
@@ -230,10 +238,18 @@ impl Principal {
         grants(&self.scopes, permission)
     }
 
-    /// Refuses a verb whose permission the principal does not hold.
+    /// Refuses a verb whose permission the principal does not hold, or that is of the whole store when the
+    /// principal is of one account.
     pub fn require(&self, verb: Verb) -> Result<(), Error> {
         let permission = verb.permission();
-        if self.holds(permission) { Ok(()) } else { Err(lacks(permission)) }
+        if !self.holds(permission) {
+            return Err(lacks(permission));
+        }
+        if verb.is_of_the_whole_store() && self.reach.account().is_some() {
+            let needs = format!("needs a key of the account {}", AccountId::RESERVED);
+            return Err(Error::PermissionDenied(needs));
+        }
+        Ok(())
     }
 
     /// Refuses to hand out, or to gain control over, reserved scopes that the principal does not hold.

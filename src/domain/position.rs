@@ -1,7 +1,22 @@
-//! How far this replica has followed the log, shared between the follower that moves it and the
-//! verifying threads that read it.
+//! How far this replica has followed the log and for how long it may answer from that, shared between the
+//! follower that moves it and the verifying threads that read it.
+//!
+//! ```text
+//!  reader     basis() ──► record ──► answer ──► staleness(basis): is it still within the lease that it began with?
+//!  follower   record  ──► advance() ──► grant()                         void() at once when the lease is lost
+//! ```
+//!
+//! A thread can stand still between any two of its steps, for as long as a lease and longer. So the lease is looked at
+//! last, when the answer is complete; and it is the lease that was held when the answer was begun, not one that was
+//! given meanwhile: the record may be from before the poll that gave it.
+//!
+//! ```text
+//!  reader                 sent ─ begun ─ record (old) ───────────────────────► given: no
+//!  follower   lease ends                              poll ─ record (new) ─ lease
+//!  waiter          "expired" ─ reply
+//! ```
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Timestamp;
@@ -11,13 +26,49 @@ use super::time::Clock;
 ///
 /// The follower changes the index first and moves `applied` afterwards, so whoever reads `applied`
 /// first and the index second finds at least that revision there.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Position {
     applied: AtomicU64,
-    /// Time of the newest applied event, in microseconds since the Unix epoch.
-    newest_event: AtomicI64,
+    epoch: AtomicU32,
     /// Clock uptime, in microseconds, at which the last successful poll began.
     confirmed: AtomicU64,
+    /// Clock uptime, in microseconds, from which on no answers are given; zero without a lease.
+    lease_end: AtomicU64,
+    /// Counts how often the lease was lost before its end.
+    term: AtomicU64,
+    /// What the database's clock is ahead of the clock's uptime, in microseconds.
+    ahead: AtomicI64,
+    /// The present was said to be at least this, in microseconds since the Unix epoch.
+    floor: AtomicI64,
+}
+
+/// [`Position::ahead`] before the first poll.
+const UNKNOWN: i64 = i64::MIN;
+
+impl Default for Position {
+    fn default() -> Self {
+        Self {
+            applied: AtomicU64::new(0),
+            epoch: AtomicU32::new(1),
+            confirmed: AtomicU64::new(0),
+            lease_end: AtomicU64::new(0),
+            term: AtomicU64::new(0),
+            ahead: AtomicI64::new(UNKNOWN),
+            floor: AtomicI64::new(i64::MIN),
+        }
+    }
+}
+
+/// What an answer is based on: read before the record that it rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Basis {
+    /// The epoch of the log.
+    pub epoch: u32,
+    /// All events up to this revision were in the index.
+    pub revision: u64,
+    /// The end of the lease that was held, and its term.
+    lease_end: u64,
+    term: u64,
 }
 
 impl Position {
@@ -26,32 +77,100 @@ impl Position {
         self.applied.load(Ordering::Acquire)
     }
 
-    /// The present for deciding on expiry: the clock's, but never before the newest applied event.
-    /// So a secret that an event expired "now" is expired here as soon as the event is applied, even
-    /// if this machine's clock lags behind the database's.
-    pub fn now(&self, clock: &dyn Clock) -> Timestamp {
-        let newest_event = Timestamp::from_micros(self.newest_event.load(Ordering::Acquire));
-        clock.now().max(newest_event.unwrap_or_default())
+    /// The epoch of the log that is followed.
+    pub fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Acquire)
     }
 
-    /// How long ago this replica last knew that nothing newer existed.
-    pub fn staleness(&self, clock: &dyn Clock) -> Duration {
+    /// What an answer that is begun now will be based on.
+    pub fn basis(&self) -> Basis {
+        // The term before the end: whoever sees the end of a lease that was lost sees its term too.
+        let term = self.term.load(Ordering::Acquire);
+        let lease_end = self.lease_end.load(Ordering::Acquire);
+        Basis { term, lease_end, epoch: self.epoch(), revision: self.applied() }
+    }
+
+    /// How long ago this replica knew that nothing newer existed than an answer that was begun on that basis
+    /// and is complete now; `None`: the answer must not be given.
+    pub fn staleness(&self, basis: &Basis, clock: &dyn Clock) -> Option<Duration> {
+        let uptime = micros(clock.uptime());
+        let held = uptime < basis.lease_end && self.term.load(Ordering::Acquire) == basis.term;
+        let confirmed = self.confirmed.load(Ordering::Acquire);
+        held.then(|| Duration::from_micros(uptime.saturating_sub(confirmed)))
+    }
+
+    /// How long ago the last successful poll began, with or without a lease.
+    pub fn since_poll(&self, clock: &dyn Clock) -> Duration {
         let confirmed = Duration::from_micros(self.confirmed.load(Ordering::Acquire));
         clock.uptime().saturating_sub(confirmed)
     }
 
+    /// The present for deciding on expiry: the database's at the last poll and the time since, by a clock that
+    /// nobody sets. It never goes back, and never lies before the newest applied event, so a secret that an
+    /// event expired "now" is expired here as soon as the event is applied. Before the first poll: this
+    /// machine's wall clock.
+    pub fn now(&self, clock: &dyn Clock) -> Timestamp {
+        // In this order: `confirm` raises the floor before it lowers what is added.
+        let ahead = self.ahead.load(Ordering::Acquire);
+        let floor = self.floor.load(Ordering::Acquire);
+        let present = match ahead {
+            UNKNOWN => clock.now().micros(),
+            ahead => signed(clock.uptime()).saturating_add(ahead),
+        };
+        Timestamp::from_micros(present.max(floor)).unwrap_or(Timestamp::MAX)
+    }
+
     /// The follower has put everything up to `revision` into the index; the last of it happened at
-    /// `newest_event`. Positions never go back.
+    /// `newest_event`. Within a log, positions never go back.
     pub fn advance(&self, revision: u64, newest_event: Timestamp) {
-        self.newest_event.fetch_max(newest_event.micros(), Ordering::AcqRel);
+        self.floor.fetch_max(newest_event.micros(), Ordering::AcqRel);
         self.applied.fetch_max(revision, Ordering::AcqRel);
     }
 
-    /// A poll that began at this uptime found nothing newer than what is applied.
-    pub fn confirm(&self, poll_began: Duration) {
-        let micros = u64::try_from(poll_began.as_micros()).unwrap_or(u64::MAX);
-        self.confirmed.fetch_max(micros, Ordering::AcqRel);
+    /// The follower has put another log into the index than the one before, up to `revision`. Only without a
+    /// lease.
+    pub fn restart(&self, epoch: u32, revision: u64, newest_event: Timestamp) {
+        self.floor.fetch_max(newest_event.micros(), Ordering::AcqRel);
+        self.epoch.store(epoch, Ordering::Release);
+        self.applied.store(revision, Ordering::Release);
     }
+
+    /// The log goes on in a later epoch.
+    pub fn enter(&self, epoch: u32) {
+        self.epoch.store(epoch, Ordering::Release);
+    }
+
+    /// A poll that began at this uptime and has just ended found nothing newer than what is applied; by the
+    /// database's clock it was `primary` meanwhile.
+    ///
+    /// The time is counted from the poll's beginning: `now` is then ahead by the time that the question took to
+    /// get there, and a key expires that much early rather than late.
+    pub fn confirm(&self, poll_began: Duration, primary: Timestamp, clock: &dyn Clock) {
+        self.floor.fetch_max(self.now(clock).micros(), Ordering::AcqRel);
+        let ahead = primary.micros().saturating_sub(signed(poll_began));
+        self.ahead.store(ahead, Ordering::Release);
+        self.confirmed.fetch_max(micros(poll_began), Ordering::AcqRel);
+    }
+
+    /// Answers that are begun from now on may be given until this uptime. All that the lease rests on is in the
+    /// index.
+    pub fn grant(&self, end: Duration) {
+        self.lease_end.store(micros(end), Ordering::Release);
+    }
+
+    /// No answers may be given until the next [`Self::grant`], nor those that are being computed.
+    pub fn void(&self) {
+        self.lease_end.store(0, Ordering::Release);
+        self.term.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+fn micros(uptime: Duration) -> u64 {
+    u64::try_from(uptime.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn signed(uptime: Duration) -> i64 {
+    i64::try_from(uptime.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -59,14 +178,73 @@ mod tests {
     use super::*;
     use crate::domain::time::ManualClock;
 
+    fn at(micros: i64) -> Timestamp {
+        Timestamp::from_micros(micros).expect("in range")
+    }
+
+    const fn up(micros: u64) -> Duration {
+        Duration::from_micros(micros)
+    }
+
     #[test]
     fn now_never_lies_before_the_newest_event() {
-        let at = |micros| Timestamp::from_micros(micros).expect("in range");
         let (position, clock) = (Position::default(), ManualClock::at(at(100)));
         assert_eq!(position.now(&clock), at(100));
         position.advance(7, at(250));
         assert_eq!((position.applied(), position.now(&clock)), (7, at(250)));
         position.advance(6, at(200));
         assert_eq!((position.applied(), position.now(&clock)), (7, at(250)));
+    }
+
+    #[test]
+    fn now_is_the_databases_clock_carried_on_and_never_goes_back() {
+        let (position, clock) = (Position::default(), ManualClock::at(at(100)));
+        position.confirm(up(100), at(5_000), &clock);
+        assert_eq!(position.now(&clock), at(5_000));
+        clock.set(at(160));
+        assert_eq!(position.now(&clock), at(5_060));
+        // The database's clock was set back by an hour: the present stands still until it has come there again.
+        position.confirm(up(160), at(1_000), &clock);
+        assert_eq!(position.now(&clock), at(5_060));
+        clock.set(at(4_230));
+        assert_eq!(position.now(&clock), at(5_070));
+    }
+
+    #[test]
+    fn an_answer_counts_only_within_the_lease_under_which_it_was_begun() {
+        let (position, clock) = (Position::default(), ManualClock::at(at(100)));
+        assert_eq!(position.staleness(&position.basis(), &clock), None);
+        position.confirm(up(90), at(1_000), &clock);
+        position.grant(up(120));
+        let begun = position.basis();
+        assert_eq!(position.staleness(&begun, &clock), Some(up(10)));
+        // A longer one was given meanwhile, for what a later poll saw.
+        position.grant(up(200));
+        clock.set(at(119));
+        assert_eq!(position.staleness(&begun, &clock), Some(up(29)));
+        clock.set(at(120));
+        assert_eq!(position.staleness(&begun, &clock), None);
+        assert!(position.staleness(&position.basis(), &clock).is_some());
+    }
+
+    #[test]
+    fn a_lease_that_was_lost_ends_at_once_for_what_was_begun_within_it() {
+        let (position, clock) = (Position::default(), ManualClock::at(at(100)));
+        position.grant(up(200));
+        let begun = position.basis();
+        position.void();
+        let begun_without = position.basis();
+        position.grant(up(200));
+        assert_eq!(position.staleness(&begun, &clock), None);
+        assert_eq!(position.staleness(&begun_without, &clock), None);
+        assert!(position.staleness(&position.basis(), &clock).is_some());
+    }
+
+    #[test]
+    fn another_log_may_end_earlier() {
+        let position = Position::default();
+        position.advance(7, at(250));
+        position.restart(2, 5, at(200));
+        assert_eq!((position.epoch(), position.applied()), (2, 5));
     }
 }

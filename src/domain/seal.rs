@@ -45,15 +45,20 @@ impl SealKeys {
         Self { keys: keys.collect() }
     }
 
-    /// Seals a key with the newest root key version.
-    pub fn seal(&self, key: &VerifiableKey) -> Vec<u8> {
-        let Some((version, mac)) = self.keys.last() else { return Vec::new() };
+    /// The root key versions at hand, in ascending order.
+    pub fn versions(&self) -> Vec<u32> {
+        self.keys.iter().map(|(version, _)| *version).collect()
+    }
+
+    /// Seals a key with that root key version; `None` if it is not at hand.
+    pub fn seal(&self, version: u32, key: &VerifiableKey) -> Option<Vec<u8>> {
+        let (_, mac) = self.keys.iter().find(|(known, _)| *known == version)?;
         let mac = mac.clone().chain_update(canonical(key)).finalize().into_bytes();
         let mut seal = Vec::with_capacity(SEAL_LEN);
         seal.push(FORMAT);
         seal.extend(version.to_be_bytes());
         seal.extend(mac);
-        seal
+        Some(seal)
     }
 
     /// Checks a stored seal, in constant time.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
@@ -116,24 +116,28 @@ pub trait Clock: Send + Sync {
     /// The present wall-clock time.
     fn now(&self) -> Timestamp;
 
-    /// Time since some moment before the program's start; never goes back, whatever people do to the
-    /// wall clock.
+    /// Time since some moment before the program's start, the machine's sleep included; never goes back,
+    /// whatever people do to the wall clock.
     fn uptime(&self) -> Duration;
 }
 
 /// The machine's clocks.
-#[derive(Debug, Clone, Copy)]
-pub struct SystemClock {
-    started: Instant,
-}
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
 
 impl SystemClock {
-    /// The machine's clocks, with an uptime that begins now.
-    #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else takes")]
+    /// The machine's clocks.
     pub fn start() -> Self {
-        Self { started: Instant::now() }
+        Self
     }
 }
+
+/// The clock that goes on while the machine sleeps: a replica that was suspended must find its lease over.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const BOOT_TIME: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+/// Elsewhere the monotonic clock does so itself, or there is none that does.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const BOOT_TIME: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
 
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else takes")]
@@ -143,7 +147,9 @@ impl Clock for SystemClock {
     }
 
     fn uptime(&self) -> Duration {
-        self.started.elapsed()
+        let time = rustix::time::clock_gettime(BOOT_TIME);
+        let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+        Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0))
     }
 }
 

@@ -73,6 +73,8 @@ pub enum IndexChange {
     Put(Arc<VerifiableKey>),
     /// There is no such key, or none that may be served.
     Remove(KeyId),
+    /// Nothing that was said before holds: the log is another one.
+    Clear,
 }
 
 /// Why a credential is refused, in the order of the checks. The numbers are those of the proto.

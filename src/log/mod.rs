@@ -1,45 +1,64 @@
 //! The one follower of the log: it polls the store, brings the index up to date, keeps the newest
-//! events in memory, and tells whoever waits for a revision or subscribes to the events.
+//! events in memory, and tells whoever waits for a revision or subscribes to the events. It also says how long
+//! this replica may answer from that, and how far the other replicas are.
 //!
 //! ```text
 //!            poll (every 200 ms, or at once after a commit of our own)
 //!   store ───────────► Follower ──► index   (first: verifications see the change …)
-//!                          │
-//!                          ├──────► Position (… then `applied` says so)
-//!                          └──────► ring ──► Subscription, one for each watcher
+//!                        │  │
+//!                        │  ├─────► Position (… then `applied` says so; and until when that may be used: the lease)
+//!                        │  └─────► ring ──► Subscription, one for each watcher
+//!                        │
+//!                        └────────► our row: alive, and how far        other rows ──► Log::everywhere
 //! ```
 //!
-//! Replicas that prove to each other how far they are will have their place in [`Follower`]: a lease
-//! beside the poll, a wake-up beside [`Log::wake`].
+//! Read [`lease`](self) first: it says what is promised and why it holds; then `follower`, `membership` and
+//! `everywhere`, each of which draws its timeline.
 
+mod everywhere;
 mod feed;
 mod follower;
+mod fork;
+mod high_water;
+mod lease;
+mod membership;
+mod reached;
 mod ring;
+mod start;
+mod state;
 mod subscription;
+mod timer;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-pub use feed::Feed;
-pub use follower::{Feeds, Follower, start};
+pub use everywhere::{Patience, Propagation};
+pub use feed::{Apply, Feed};
+pub use follower::Follower;
+pub use high_water::{HighWater, HighWaterFile, Mark};
 pub use ring::{Ring, weight};
+pub use start::{ApplyChange, Feeds, Start, start};
 pub use subscription::Subscription;
+pub use timer::{Timer, TokioTimer};
 
-use crate::domain::Timestamp;
+use self::membership::Look;
 use crate::domain::ids::StoreId;
 use crate::domain::position::Position;
+use crate::domain::replica::{EpochStart, ReplicaRow};
 use crate::domain::time::Clock;
 use crate::domain::token::LogPosition;
+use crate::domain::{Error, Timestamp};
 
 /// How the log is followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Time between polls.
+    /// Time between the beginnings of two polls.
     pub poll_interval: Duration,
-    /// For how long verifications are answered after the last successful poll.
+    /// The length of the lease: the longest time for which a revocation may not hold here, whatever fails.
     pub max_staleness: Duration,
     /// How long a reply waits for its own change to become visible on this replica.
     pub visible_within: Duration,
@@ -88,18 +107,97 @@ struct Shared<F> {
     /// What watchers read from; the follower has a feed of its own.
     feed: F,
     store: StoreId,
-    epoch: u32,
+    /// What this replica says of itself; beat and position are those of its start.
+    replica: ReplicaRow,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    timer: Arc<dyn Timer>,
     position: Arc<Position>,
-    visible_within: Duration,
+    /// All epochs after the first.
+    epochs: Mutex<Vec<EpochStart>>,
     ring: Mutex<Ring>,
     applied: watch::Sender<u64>,
+    /// Counts the logs that took another's place here.
+    replaced: AtomicU64,
     wake: Notify,
+    row_is_gone: Notify,
+    /// The newest look at all rows.
+    look: watch::Sender<Arc<Look>>,
+    waiting: AtomicUsize,
+    rows_wanted: Notify,
+    leaving: watch::Sender<bool>,
+    left: watch::Sender<bool>,
 }
 
 impl<F> Shared<F> {
+    fn new(
+        feed: F,
+        store: StoreId,
+        replica: ReplicaRow,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        timer: Arc<dyn Timer>,
+        position: Arc<Position>,
+    ) -> Self {
+        let ring = Ring::new(0, settings.ring_events, settings.ring_bytes);
+        // Of a time before everything, so that no waiter takes it for one after its commit.
+        let look = Look { began: Duration::ZERO, rows: Vec::new() };
+        Self {
+            feed,
+            store,
+            replica,
+            settings,
+            clock,
+            timer,
+            position,
+            epochs: Mutex::default(),
+            ring: Mutex::new(ring),
+            applied: watch::Sender::new(0),
+            replaced: AtomicU64::new(0),
+            wake: Notify::new(),
+            row_is_gone: Notify::new(),
+            look: watch::Sender::new(Arc::new(look)),
+            waiting: AtomicUsize::new(0),
+            rows_wanted: Notify::new(),
+            leaving: watch::Sender::new(false),
+            left: watch::Sender::new(false),
+        }
+    }
+
     /// The ring. A panic elsewhere while it was locked left it whole: it is changed by whole events.
-    fn ring(&self) -> std::sync::MutexGuard<'_, Ring> {
+    fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn epochs(&self) -> MutexGuard<'_, Vec<EpochStart>> {
+        self.epochs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first revision that is no longer of an epoch; `None` while it goes on.
+    fn end_of(&self, epoch: u32) -> Option<u64> {
+        self.epochs().iter().find(|later| later.epoch > epoch).map(|later| later.first_revision)
+    }
+
+    /// Ends every subscription: what they have handed out is not of the log that comes.
+    fn begin_another_log(&self) {
+        self.replaced.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Acquire)
+    }
+
+    fn one_more_waits(&self) {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        self.rows_wanted.notify_one();
+    }
+
+    fn one_less_waits(&self) {
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn somebody_waits(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
     }
 }
 
@@ -109,6 +207,25 @@ impl<F: Feed> Log<F> {
         *self.shared.applied.borrow()
     }
 
+    /// This replica's id.
+    pub fn replica_id(&self) -> &str {
+        &self.shared.replica.id
+    }
+
+    /// What all replicas say of themselves; where there can be only one, what this one would say.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn replica_rows(&self) -> Result<Vec<ReplicaRow>, Error> {
+        let shared = &self.shared;
+        if shared.feed.is_shared() {
+            return shared.feed.replicas().await;
+        }
+        let beat_age = shared.position.since_poll(shared.clock.as_ref());
+        Ok(vec![ReplicaRow { applied: self.applied(), beat_age, ..shared.replica.clone() }])
+    }
+
     /// The present for deciding on expiry, as verifications on this replica have it.
     pub fn now(&self, clock: &dyn Clock) -> Timestamp {
         self.shared.position.now(clock)
@@ -116,7 +233,7 @@ impl<F: Feed> Log<F> {
 
     /// A revision of this log as callers see it.
     pub fn position_at(&self, revision: u64) -> LogPosition {
-        LogPosition { store: self.shared.store, epoch: self.shared.epoch, revision }
+        LogPosition { store: self.shared.store, epoch: self.shared.position.epoch(), revision }
     }
 
     /// Makes the follower poll now instead of at its next turn.
@@ -124,24 +241,18 @@ impl<F: Feed> Log<F> {
         self.shared.wake.notify_one();
     }
 
-    /// Waits until verifications on this replica see a revision.
-    ///
-    /// # Errors
-    ///
-    /// [`NotYetVisible`] if that takes longer than the settings allow.
-    pub async fn wait_for(&self, revision: u64) -> Result<(), NotYetVisible> {
-        let mut applied = self.shared.applied.subscribe();
-        self.wake();
-        let visible = applied.wait_for(|applied| *applied >= revision);
-        match tokio::time::timeout(self.shared.visible_within, visible).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(NotYetVisible),
-        }
-    }
-
     /// Follows the events after a revision: replayed from the store, then live.
     pub fn subscribe(&self, after: u64) -> Subscription<F> {
         Subscription::new(self.clone(), after)
+    }
+
+    /// The end, after the last answer was sent: gives the lease back and removes this replica's row, so that nobody
+    /// waits for it. The follower must be running.
+    pub async fn leave(&self) {
+        let mut left = self.shared.left.subscribe();
+        self.shared.leaving.send_replace(true);
+        // The sender lives as long as this handle.
+        let _ = left.wait_for(|left| *left).await;
     }
 }
 

@@ -35,6 +35,11 @@ impl Ring {
         }
     }
 
+    /// The newest events, newest first, `limit` at most.
+    pub fn newest(&self, limit: usize) -> Vec<Arc<LoggedEvent>> {
+        self.events.iter().rev().take(limit).cloned().collect()
+    }
+
     /// Up to `limit` events after a revision, and no more than so many bytes of them, but one in any
     /// case; `None` if the next one is no longer in here.
     pub fn after(

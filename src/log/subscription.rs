@@ -23,14 +23,16 @@ const BATCH_BYTES: usize = 256 * 1024;
 pub struct Subscription<F> {
     log: Log<F>,
     applied: watch::Receiver<u64>,
+    /// Which log it is, of those that were followed here.
+    replaced: u64,
     after: u64,
     live: bool,
 }
 
 impl<F: Feed> Subscription<F> {
     pub(super) fn new(log: Log<F>, after: u64) -> Self {
-        let applied = log.shared.applied.subscribe();
-        Self { log, applied, after, live: false }
+        let (applied, replaced) = (log.shared.applied.subscribe(), log.shared.replaced());
+        Self { log, applied, replaced, after, live: false }
     }
 
     /// The revision of the last event that was handed over, or after which this began.
@@ -47,9 +49,13 @@ impl<F: Feed> Subscription<F> {
     ///
     /// # Errors
     ///
-    /// [`Error::SlowWatcher`] if the reader fell behind; those of the store while replaying.
+    /// [`Error::SlowWatcher`] if the reader fell behind; [`Error::CursorOutOfRange`] if another log took the place of
+    /// this one; those of the store while replaying.
     pub async fn next(&mut self) -> Result<Vec<Arc<LoggedEvent>>, Error> {
         loop {
+            if self.log.shared.replaced() != self.replaced {
+                return Err(Error::CursorOutOfRange("it is of another store or epoch"));
+            }
             let in_memory = self.log.shared.ring().after(self.after, BATCH as usize, BATCH_BYTES);
             let events = match in_memory {
                 Some(events) => {

@@ -1,10 +1,15 @@
 //! A log in memory, to follow in tests.
 
+use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::domain::audit::{Actor, AuditEvent, CANONICAL_VERSION, EventType, LoggedEvent};
+use crate::domain::ids::StoreId;
+use crate::domain::replica::{EpochStart, LogEnd, Polled, ReplicaRow};
+use crate::domain::tree::TreeHash;
 use crate::domain::{Error, Timestamp};
-use crate::log::Feed;
+use crate::log::{Apply, Feed, HighWater, Mark};
 use crate::store::{Events, KeyState};
 
 /// An event of that revision about a key of that number.
@@ -70,8 +75,31 @@ impl MemoryFeed {
 }
 
 impl Feed for MemoryFeed {
-    async fn last_revision(&self) -> Result<(u64, Timestamp), Error> {
-        Ok((self.0.lock().expect("no panic").events.len() as u64, Timestamp::default()))
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    async fn poll(&self, _: &str, applied: u64) -> Result<Polled, Error> {
+        let read = self.events_after(applied, 500, usize::MAX).await?;
+        let Events { events, complete } = read;
+        let state = self.0.lock().expect("no panic");
+        let clock = Timestamp::default();
+        Ok(Polled { epoch: 1, clock, beat: Some(0), leaf: state.leaf(applied), events, complete })
+    }
+
+    async fn end(&self) -> Result<LogEnd, Error> {
+        let state = self.0.lock().expect("no panic");
+        let revision = state.events.last().map_or(0, |logged| logged.event.revision);
+        let time = Timestamp::default();
+        Ok(LogEnd { epoch: 1, revision, time, leaf: state.leaf(revision), clock: time })
+    }
+
+    async fn leaf(&self, revision: u64) -> Result<Option<TreeHash>, Error> {
+        Ok(self.0.lock().expect("no panic").leaf(revision))
+    }
+
+    async fn epochs(&self) -> Result<Vec<EpochStart>, Error> {
+        Ok(Vec::new())
     }
 
     async fn events_after(&self, revision: u64, limit: u32, _: usize) -> Result<Events, Error> {
@@ -91,9 +119,63 @@ impl Feed for MemoryFeed {
         Ok(key_ids.iter().cloned().map(KeyState::Absent).collect())
     }
 
-    async fn scan_keys(&self, _: Option<&str>, _: u32) -> Result<Vec<KeyState>, Error> {
+    async fn load(&self, _: &Apply) -> Result<u64, Error> {
         let count = std::mem::take(&mut self.0.lock().expect("no panic").while_scanned);
         self.append(count);
+        Ok(0)
+    }
+
+    async fn register(&self, _: &ReplicaRow) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn beat(&self, _: &str, _: u64, _: u64, _: Option<TreeHash>) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    async fn deregister(&self, _: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn replicas(&self) -> Result<Vec<ReplicaRow>, Error> {
         Ok(Vec::new())
+    }
+
+    async fn sweep(&self, _: &str, _: u64, _: u64) -> Result<bool, Error> {
+        Ok(false)
+    }
+}
+
+impl State {
+    fn leaf(&self, revision: u64) -> Option<TreeHash> {
+        let logged = self.events.iter().find(|logged| logged.event.revision == revision);
+        logged.map(|logged| logged.leaf_hash)
+    }
+}
+
+/// Keeps no mark.
+pub(super) struct NoMark;
+
+impl HighWater for NoMark {
+    fn read(&self, _: StoreId) -> io::Result<Option<Mark>> {
+        Ok(None)
+    }
+
+    fn keep(&self, _: &Mark) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a replica of a test says of itself.
+pub(super) fn replica(id: &str, lease: Duration) -> ReplicaRow {
+    ReplicaRow {
+        id: id.to_owned(),
+        lease_ms: u64::try_from(lease.as_millis()).expect("short"),
+        applied: 0,
+        beat: 0,
+        beat_age: Duration::ZERO,
+        version: "0.1.0".to_owned(),
+        reads_up_to: 1,
+        root_key_versions: vec![1],
     }
 }

@@ -1,8 +1,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::testing::MemoryFeed;
-use super::{Feeds, Follower, Log, NotYetVisible, Settings, start};
+use super::testing::{MemoryFeed, NoMark, replica};
+use super::{Feeds, Follower, Log, NotYetVisible, Settings, Start, TokioTimer, start};
 use crate::domain::Error;
 use crate::domain::ids::StoreId;
 use crate::domain::position::Position;
@@ -41,9 +41,18 @@ async fn follow_feed(feed: MemoryFeed) -> (Following, Follower<MemoryFeed>) {
         seen.lock().expect("no panic").push(key_id.to_string());
     });
     let clock = Arc::new(SystemClock::start());
-    let feeds = Feeds { follower: feed.clone(), watchers: feed.clone() };
-    let started = start(feeds, (STORE, 1), settings, clock, Arc::clone(&position), apply).await;
-    let (log, follower) = started.expect("starts");
+    let started = start(Start {
+        feeds: Feeds { follower: feed.clone(), watchers: feed.clone() },
+        store: STORE,
+        replica: replica("one", settings.max_staleness),
+        settings,
+        clock,
+        timer: Arc::new(TokioTimer),
+        position: Arc::clone(&position),
+        high_water: Arc::new(NoMark),
+        apply,
+    });
+    let (log, follower) = started.await.expect("starts");
     (Following { feed, log, position, removed }, follower)
 }
 

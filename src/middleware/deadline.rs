@@ -15,6 +15,7 @@ use tower::{Layer, Service};
 
 use super::refusable::Refusable;
 use crate::domain::Error;
+use crate::domain::deadline::Deadline as StopsWaiting;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
@@ -76,9 +77,13 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match deadline(request.headers()) {
             Ok(deadline) => {
+                // What waits within the request ends in time for its reply.
+                if let Some(deadline) = deadline {
+                    request.extensions_mut().insert(StopsWaiting(deadline.into_std()));
+                }
                 let answer = self.inner.call(request);
                 Refusable::answer(InTime { answer, end: End { deadline, timer: None } })
             }

@@ -15,19 +15,24 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
+use super::convert::{Change, Settled};
 use super::proto::key_admin_server::KeyAdmin;
 use super::watch::{Watcher, WatcherStream};
-use super::{Settings, proto};
+use super::{Settings, proto, time_left};
 use crate::control::{
     Control, CreateKey, DeleteKey, DisableKey, EnableKey, ExpireSecret, ListAuditEvents, ListKeys,
-    RevokeKey, RotateKey, UpdateKey, WatchAuditEvents,
+    ListReplicas, Made, RevokeKey, RotateKey, UpdateKey, Wait, WatchAuditEvents,
 };
 use crate::domain::Error;
+use crate::domain::deadline::Deadline;
 use crate::domain::permission::{Principal, Verb};
 use crate::verify::Verifier;
 
 /// When to try again after being turned away: longer than most administration requests take.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The most changes whose replies wait for other replicas at once; one more is answered with what is known.
+const MAX_WAITING: usize = 1_000;
 
 /// Manages keys and reads the audit log.
 #[derive(Clone)]
@@ -37,11 +42,13 @@ pub struct KeyAdminService {
     runtime: Handle,
     admission: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
 
 impl KeyAdminService {
-    /// The service. `runtime` is the administration runtime; `shutdown` ends every watch.
+    /// The service. `runtime` is the administration runtime; `shutdown` ends every watch, and
+    /// all waiting for other replicas.
     pub fn new(
         settings: Settings,
         control: Control,
@@ -56,6 +63,7 @@ impl KeyAdminService {
             runtime,
             admission: places(settings.max_admin_in_flight),
             watchers: places(settings.max_watchers),
+            waiting: places(MAX_WAITING),
             shutdown,
         }
     }
@@ -76,6 +84,34 @@ impl KeyAdminService {
         let (principal, request) = read(verb, request)?;
         let outcome = self.run(call(self.control.clone(), principal, request)).await?;
         Ok(Response::new(outcome.into()))
+    }
+
+    /// One RPC that changes something: as [`Self::perform`], and then its reply waits for the other replicas.
+    ///
+    /// By then the change is made and its place among the requests in work is free. The waiting belongs to the RPC
+    /// alone: it needs no place in the database's pool, and whoever hangs up ends it.
+    async fn change<M, R, F, O, T>(
+        &self,
+        verb: Verb,
+        request: Request<M>,
+        call: impl FnOnce(Control, Principal, R) -> F,
+    ) -> Result<Response<T>, Status>
+    where
+        Change<R>: TryFrom<M, Error = Error>,
+        F: Future<Output = Result<Made<O>, Error>> + Send + 'static,
+        O: Send + 'static,
+        T: From<Settled<O>>,
+    {
+        let deadline = request.extensions().get::<Deadline>().copied();
+        let (principal, Change { request, wait }) = read::<_, Change<R>>(verb, request)?;
+        let made = self.run(call(self.control.clone(), principal, request)).await?;
+        let place = (wait != Wait::None).then(|| self.waiting.try_acquire());
+        let wait = if matches!(place, Some(Err(_))) { Wait::None } else { wait };
+        let (committed, time_left) = (made.committed(), time_left(deadline.as_ref()));
+        let stop = self.shutdown.cancelled();
+        let propagation = self.control.everywhere(committed, wait, time_left, stop).await;
+        drop(place);
+        Ok(Response::new(Settled { reply: made.reply, propagation }.into()))
     }
 
     /// Runs one piece of work to its end, whatever becomes of the RPC that waits for it.
@@ -131,13 +167,9 @@ impl KeyAdmin for KeyAdminService {
         &self,
         request: Request<proto::CreateKeyRequest>,
     ) -> Result<Response<proto::CreateKeyResponse>, Status> {
-        self.perform(
-            Verb::CreateKey,
-            request,
-            |control, principal, request: CreateKey| async move {
-                control.create_key(&principal, request).await
-            },
-        )
+        self.change(Verb::CreateKey, request, |control, principal, request: CreateKey| async move {
+            control.create_key(&principal, request).await
+        })
         .await
     }
 
@@ -165,13 +197,9 @@ impl KeyAdmin for KeyAdminService {
         &self,
         request: Request<proto::UpdateKeyRequest>,
     ) -> Result<Response<proto::UpdateKeyResponse>, Status> {
-        self.perform(
-            Verb::UpdateKey,
-            request,
-            |control, principal, request: UpdateKey| async move {
-                control.update_key(&principal, request).await
-            },
-        )
+        self.change(Verb::UpdateKey, request, |control, principal, request: UpdateKey| async move {
+            control.update_key(&principal, request).await
+        })
         .await
     }
 
@@ -179,13 +207,9 @@ impl KeyAdmin for KeyAdminService {
         &self,
         request: Request<proto::RotateKeyRequest>,
     ) -> Result<Response<proto::RotateKeyResponse>, Status> {
-        self.perform(
-            Verb::RotateKey,
-            request,
-            |control, principal, request: RotateKey| async move {
-                control.rotate_key(&principal, request).await
-            },
-        )
+        self.change(Verb::RotateKey, request, |control, principal, request: RotateKey| async move {
+            control.rotate_key(&principal, request).await
+        })
         .await
     }
 
@@ -193,7 +217,7 @@ impl KeyAdmin for KeyAdminService {
         &self,
         request: Request<proto::ExpireSecretRequest>,
     ) -> Result<Response<proto::ExpireSecretResponse>, Status> {
-        self.perform(
+        self.change(
             Verb::ExpireSecret,
             request,
             |control, principal, request: ExpireSecret| async move {
@@ -207,7 +231,7 @@ impl KeyAdmin for KeyAdminService {
         &self,
         request: Request<proto::DisableKeyRequest>,
     ) -> Result<Response<proto::DisableKeyResponse>, Status> {
-        self.perform(
+        self.change(
             Verb::DisableKey,
             request,
             |control, principal, request: DisableKey| async move {
@@ -221,13 +245,9 @@ impl KeyAdmin for KeyAdminService {
         &self,
         request: Request<proto::EnableKeyRequest>,
     ) -> Result<Response<proto::EnableKeyResponse>, Status> {
-        self.perform(
-            Verb::EnableKey,
-            request,
-            |control, principal, request: EnableKey| async move {
-                control.enable_key(&principal, request).await
-            },
-        )
+        self.change(Verb::EnableKey, request, |control, principal, request: EnableKey| async move {
+            control.enable_key(&principal, request).await
+        })
         .await
     }
 
@@ -235,13 +255,9 @@ impl KeyAdmin for KeyAdminService {
         &self,
         request: Request<proto::RevokeKeyRequest>,
     ) -> Result<Response<proto::RevokeKeyResponse>, Status> {
-        self.perform(
-            Verb::RevokeKey,
-            request,
-            |control, principal, request: RevokeKey| async move {
-                control.revoke_key(&principal, request).await
-            },
-        )
+        self.change(Verb::RevokeKey, request, |control, principal, request: RevokeKey| async move {
+            control.revoke_key(&principal, request).await
+        })
         .await
     }
 
@@ -249,13 +265,9 @@ impl KeyAdmin for KeyAdminService {
         &self,
         request: Request<proto::DeleteKeyRequest>,
     ) -> Result<Response<proto::DeleteKeyResponse>, Status> {
-        self.perform(
-            Verb::DeleteKey,
-            request,
-            |control, principal, request: DeleteKey| async move {
-                control.delete_key(&principal, request).await
-            },
-        )
+        self.change(Verb::DeleteKey, request, |control, principal, request: DeleteKey| async move {
+            control.delete_key(&principal, request).await
+        })
         .await
     }
 
@@ -267,6 +279,16 @@ impl KeyAdmin for KeyAdminService {
             control.list_audit_events(&principal, request).await
         };
         self.perform(Verb::ListAuditEvents, request, call).await
+    }
+
+    async fn list_replicas(
+        &self,
+        request: Request<proto::ListReplicasRequest>,
+    ) -> Result<Response<proto::ListReplicasResponse>, Status> {
+        let call = |control: Control, principal, request: ListReplicas| async move {
+            control.list_replicas(&principal, request).await
+        };
+        self.perform(Verb::ListReplicas, request, call).await
     }
 
     type WatchAuditEventsStream = WatcherStream;

@@ -1,4 +1,4 @@
-//! `KeyVerifier`: converts, asks the verifier, converts back. Nothing here waits for anything.
+//! `KeyVerifier`: converts, asks the verifier, converts back. Nothing here waits for anything but `at_least`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
+use super::at_least::AtLeast;
 use super::convert::{Asked, presented};
 use super::proto::batch_verify_response::Result as Outcome;
 use super::proto::batch_verify_response::result::Result as Entry;
@@ -30,12 +31,13 @@ const MAX_ANSWERS_BYTES: usize = 3_584 * 1_024;
 #[derive(Clone)]
 pub struct KeyVerifierService {
     verifier: Arc<Verifier>,
+    at_least: AtLeast,
 }
 
 impl KeyVerifierService {
     /// The service.
-    pub fn new(verifier: Arc<Verifier>) -> Self {
-        Self { verifier }
+    pub fn new(verifier: Arc<Verifier>, at_least: AtLeast) -> Self {
+        Self { verifier, at_least }
     }
 
     fn answer(
@@ -60,6 +62,10 @@ impl KeyVerifier for KeyVerifierService {
         &self,
         request: Request<VerifyRequest>,
     ) -> Result<Response<VerifyResponse>, Status> {
+        if !request.get_ref().at_least.is_empty() {
+            // In a box of its own, so that those who wait for nothing pay nothing for it.
+            Box::pin(self.at_least.of(request.get_ref(), request.extensions().get())).await?;
+        }
         let caller = request.extensions().get::<Principal>();
         Ok(Response::new(self.answer(request.get_ref(), caller)?))
     }
@@ -74,12 +80,15 @@ impl KeyVerifier for KeyVerifierService {
             let count = format!("must be 1 to {MAX_BATCH}, are {}", requests.len());
             return Err(Error::invalid("requests", count).into());
         }
+        let mut unmet = Box::pin(self.at_least.of_batch(&requests, extensions.get())).await;
         let (clock, mut left) = (self.verifier.clock(), MAX_ANSWERS_BYTES);
         let mut turn_began = clock.uptime();
         let mut results = Vec::with_capacity(requests.len());
-        for request in &requests {
+        for (index, request) in requests.iter().enumerate() {
             let answer = if left == 0 {
                 Err(Error::ReplyTooLarge)
+            } else if let Some(error) = unmet.remove(&index) {
+                Err(error)
             } else {
                 self.answer(request, caller.as_ref())
             };
@@ -120,14 +129,19 @@ fn bytes_of(outcome: &Outcome) -> usize {
     1 + prost::length_delimiter_len(bytes) + bytes
 }
 
-/// One entry of a batch. A malformed request is an error in its own place, and so is one that
-/// nothing was left for. What is wrong with the replica ends the whole batch, so that clients try again elsewhere as they would for one Verify.
+/// One entry of a batch. A malformed request is an error in its own place, and so is one that nothing was left for,
+/// or whose `at_least` is not reached. What is wrong with the replica ends the whole batch, so that clients try again
+/// elsewhere as they would for one Verify.
 fn entry(answer: Result<VerifyResponse, Error>) -> Result<Outcome, Status> {
     let entry = match answer {
         Ok(response) => Entry::Response(response),
-        Err(error @ (Error::InvalidRequest(_) | Error::ReplyTooLarge)) => {
-            Entry::Error(on_the_wire(&error.into()))
-        }
+        Err(
+            error @ (Error::InvalidRequest(_)
+            | Error::ReplyTooLarge
+            | Error::ReplicaBehind
+            | Error::PositionLost
+            | Error::Overloaded { .. }),
+        ) => Entry::Error(on_the_wire(&error.into())),
         Err(error) => return Err(error.into()),
     };
     Ok(Outcome { result: Some(entry) })

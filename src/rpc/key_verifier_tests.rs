@@ -12,7 +12,7 @@ use crate::domain::ids::StoreId;
 use crate::domain::keyring::DataKey;
 use crate::domain::position::Position;
 use crate::domain::time::Clock;
-use crate::verify::{Basis, Index};
+use crate::verify::Index;
 
 /// A clock on which each look costs so many microseconds.
 #[derive(Debug)]
@@ -30,15 +30,17 @@ impl Clock for Hasty {
 
 /// A service without keys whose every entry seems to take so long, at the least.
 fn service(micros: u64) -> KeyVerifierService {
-    let store = StoreId([1; 16]);
-    KeyVerifierService::new(Arc::new(Verifier::new(
+    let position = Position::default();
+    position.grant(Duration::MAX);
+    let verifier = Verifier::new(
         Arc::new(Index::new()),
         Arc::new(DataKey::new([7; 32])),
-        Arc::new(Position::default()),
+        Arc::new(position),
         Arc::new(Hasty(micros, AtomicU64::new(0))),
         Brands::default(),
-        Basis { store, epoch: 1, max_staleness: Duration::MAX },
-    )))
+        StoreId([1; 16]),
+    );
+    KeyVerifierService::new(Arc::new(verifier), AtLeast::of_no_log())
 }
 
 /// How often a batch of so many lets others have their turn.

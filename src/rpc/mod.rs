@@ -5,6 +5,7 @@
 //! converts and delegates: what is allowed and what happens is decided in `control` and `verify`. Never
 //! in here: the store.
 
+mod at_least;
 pub mod codec;
 mod convert;
 mod key_admin;
@@ -15,8 +16,21 @@ pub mod services;
 pub mod status;
 mod watch;
 
+pub use at_least::AtLeast;
 pub use key_admin::KeyAdminService;
 pub use key_verifier::KeyVerifierService;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::domain::deadline::Deadline;
+
+/// How much time is left until a caller stops waiting; `None`: any.
+fn time_left(deadline: Option<&Deadline>) -> Option<Duration> {
+    let Deadline(deadline) = *deadline?;
+    Some(Instant::from_std(deadline).saturating_duration_since(Instant::now()))
+}
 
 /// What can be set about the services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

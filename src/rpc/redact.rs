@@ -33,6 +33,7 @@ impl fmt::Debug for VerifyRequest {
             application_id,
             environment,
             explain,
+            at_least,
         } = self;
         f.debug_struct("VerifyRequest")
             .field("presented", presented)
@@ -42,28 +43,33 @@ impl fmt::Debug for VerifyRequest {
             .field("application_id", application_id)
             .field("environment", environment)
             .field("explain", explain)
+            .field("at_least", at_least)
             .finish()
     }
 }
 
 impl fmt::Debug for CreateKeyResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, secret: _, consistency_token } = self;
+        let Self { key, secret: _, consistency_token, replicas, effective_everywhere_by } = self;
         f.debug_struct("CreateKeyResponse")
             .field("key", key)
             .field("secret", &REDACTED)
             .field("consistency_token", consistency_token)
+            .field("replicas", replicas)
+            .field("effective_everywhere_by", effective_everywhere_by)
             .finish()
     }
 }
 
 impl fmt::Debug for RotateKeyResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, secret: _, consistency_token } = self;
+        let Self { key, secret: _, consistency_token, replicas, effective_everywhere_by } = self;
         f.debug_struct("RotateKeyResponse")
             .field("key", key)
             .field("secret", &REDACTED)
             .field("consistency_token", consistency_token)
+            .field("replicas", replicas)
+            .field("effective_everywhere_by", effective_everywhere_by)
             .finish()
     }
 }

@@ -16,7 +16,7 @@ pub const ERROR_DOMAIN: &str = "countersign";
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
 /// Each error by [`Error::reason`], with the code that callers get.
-pub const CODES: [(&str, Code); 21] = [
+pub const CODES: [(&str, Code); 23] = [
     ("INVALID_REQUEST", Code::InvalidArgument),
     ("REQUEST_TOO_LARGE", Code::ResourceExhausted),
     ("REPLY_TOO_LARGE", Code::ResourceExhausted),
@@ -26,6 +26,7 @@ pub const CODES: [(&str, Code); 21] = [
     ("REPLY_FORGOTTEN", Code::AlreadyExists),
     ("ETAG_MISMATCH", Code::Aborted),
     ("CURSOR_OUT_OF_RANGE", Code::OutOfRange),
+    ("POSITION_LOST", Code::FailedPrecondition),
     ("KEY_REVOKED", Code::FailedPrecondition),
     ("KEY_NOT_REVOKED", Code::FailedPrecondition),
     ("TOO_MANY_SECRETS", Code::FailedPrecondition),
@@ -37,6 +38,7 @@ pub const CODES: [(&str, Code); 21] = [
     ("STORE_FULL", Code::ResourceExhausted),
     ("DEADLINE_EXCEEDED", Code::DeadlineExceeded),
     ("UNAVAILABLE", Code::Unavailable),
+    ("REPLICA_BEHIND", Code::Unavailable),
     ("INTERNAL", Code::Internal),
 ];
 
@@ -80,7 +82,9 @@ fn details(error: &Error) -> ErrorDetails {
     match error {
         Error::InvalidRequest(violations) => _ = details.set_bad_request(shown(violations)),
         Error::Overloaded { retry_after, .. } => _ = details.set_retry_info(Some(*retry_after)),
-        Error::Unavailable(_) => _ = details.set_retry_info(Some(UNAVAILABLE_RETRY)),
+        Error::Unavailable(_) | Error::ReplicaBehind => {
+            _ = details.set_retry_info(Some(UNAVAILABLE_RETRY));
+        }
         _ => {}
     }
     details

@@ -11,6 +11,7 @@ fn one_of_each() -> Vec<Error> {
         | Error::ReplyForgotten { .. }
         | Error::EtagMismatch
         | Error::CursorOutOfRange(_)
+        | Error::PositionLost
         | Error::KeyRevoked
         | Error::KeyNotRevoked
         | Error::TooManySecrets
@@ -23,6 +24,7 @@ fn one_of_each() -> Vec<Error> {
         | Error::StoreFull
         | Error::DeadlineExceeded
         | Error::Unavailable(_)
+        | Error::ReplicaBehind
         | Error::Internal(_) => {}
     };
     let all = vec![
@@ -34,6 +36,7 @@ fn one_of_each() -> Vec<Error> {
         Error::ReplyForgotten { key_id: "csk_live_1".to_owned() },
         Error::EtagMismatch,
         Error::CursorOutOfRange("it is ahead of the log"),
+        Error::PositionLost,
         Error::KeyRevoked,
         Error::KeyNotRevoked,
         Error::TooManySecrets,
@@ -46,6 +49,7 @@ fn one_of_each() -> Vec<Error> {
         Error::StoreFull,
         Error::DeadlineExceeded,
         Error::Unavailable("still starting"),
+        Error::ReplicaBehind,
         Error::Internal("a detail that nobody may see".to_owned()),
     ];
     all.iter().for_each(listed);

@@ -6,6 +6,7 @@ use sea_orm::{
 };
 
 use super::Store;
+use super::activation::{no_root_key, root_key_in_use};
 use super::change::EventDraft;
 use super::entity::{audit_event, key, key_label, key_scope, key_secret, tree_hash};
 use super::error::Fault;
@@ -34,7 +35,10 @@ impl Store {
         let mut retry = Retry::new(self, false);
         loop {
             match self.try_insert_many(&keys).await {
-                Ok(revision) => return Ok(revision),
+                Ok(revision) => {
+                    self.announce(revision);
+                    return Ok(revision);
+                }
                 Err(fault) => retry.after(fault).await?,
             }
         }
@@ -112,12 +116,12 @@ impl Store {
         keys: &[(Key, EventDraft)],
     ) -> Result<Done<u64>, Fault> {
         let tip = events::tip(&transaction.step("tip")).await?;
-        let mut rows = Rows::default();
-        let mut log = Vec::with_capacity(keys.len());
-        let now = tip.now();
+        let now = events::now(&tip);
+        let (mut rows, mut log) = (Rows::default(), Vec::with_capacity(keys.len()));
+        let root_key = root_key_in_use(transaction, &self.root_key_versions()).await?;
         for (revision, (key, draft)) in (tip.revision + 1..).zip(keys) {
             let key = Key { revision, update_time: now, create_time: now, ..key.clone() };
-            let seal = self.seals().seal(&key.verifiable());
+            let seal = self.seals().seal(root_key, &key.verifiable()).ok_or_else(no_root_key)?;
             log.push(events::complete(draft.clone(), &key, &seal, revision, now));
             rows.add(&key, &seal)?;
         }

@@ -8,9 +8,8 @@ use std::collections::HashMap;
 
 use sea_orm::sea_query::{Alias, DynIden, Expr, ExprTrait as _, IntoIden as _, Query};
 use sea_orm::{
-    AccessMode, ColumnTrait, DatabaseTransaction, EntityTrait, IsolationLevel, QueryFilter,
-    QueryOrder, QuerySelect, QueryTrait as _, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait as _,
+    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait as _,
 };
 
 use super::Store;
@@ -18,10 +17,10 @@ use super::entity::{audit_event, key, tree_hash};
 use super::error::Fault;
 use super::events::{self, hash};
 use super::key_rows;
-use super::pools::Pools;
-use super::row::{Read, signed, unhex, unsigned};
+use super::row::{Read, signed, unsigned};
 use crate::domain::Error;
 use crate::domain::audit::{AuditEvent, EventType};
+use crate::domain::hex::unhex;
 use crate::domain::tree::{self, TreeHash};
 
 /// Events, or keys, that are looked at in one go. An event may have a hundred kilobytes.
@@ -47,30 +46,14 @@ impl Store {
     /// Reads everything, at one moment; memory stays bounded.
     pub async fn check_log(&self) -> Result<LogReport, Error> {
         let pools = &self.inner.pools;
-        let snapshot = snapshot(pools).await?;
+        let snapshot = pools.checker.snapshot().await;
+        let snapshot = snapshot.map_err(|error| pools.explain(error))?;
         let mut check = Check { store: self, snapshot: &snapshot, faults: Vec::new() };
         let report = check.run().await;
         // Nothing was written; a connection that cannot even end this is closed by the pool.
         let _ = snapshot.rollback().await;
         Ok(report?)
     }
-}
-
-/// A transaction that only reads and sees the database as it is now until it ends.
-async fn snapshot(pools: &Pools) -> Result<DatabaseTransaction, Fault> {
-    let options = match pools.backend {
-        sea_orm::DbBackend::Sqlite => TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Deferred),
-            ..Default::default()
-        },
-        _ => TransactionOptions {
-            isolation_level: Some(IsolationLevel::RepeatableRead),
-            access_mode: Some(AccessMode::ReadOnly),
-            ..Default::default()
-        },
-    };
-    let begun = pools.checker.begin_with_options(options).await;
-    begun.map_err(|error| pools.explain(error))
 }
 
 struct Check<'c> {
@@ -296,6 +279,8 @@ impl Check<'_> {
             .select_only()
             .column(audit_event::Column::KeyId)
             .filter(audit_event::Column::Kind.ne(EventType::KeyDeleted.as_str()))
+            // An event of the store as a whole names no key.
+            .filter(audit_event::Column::KeyId.ne(""))
             .filter(Expr::exists(row).not())
             .filter(Expr::exists(newer).not())
             .limit(MOST_FAULTS as u64)

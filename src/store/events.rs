@@ -3,20 +3,22 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use sea_orm::sea_query::{Expr, Query, SelectStatement};
+use sea_orm::sea_query::{Expr, Query};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbBackend, DbErr, EntityTrait,
     FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
 };
 
 use super::change::EventDraft;
-use super::entity::{audit_event, tree_hash};
+use super::entity::{audit_event, store, tree_hash};
 use super::error::Fault;
-use super::row::{signed, time, unsigned};
+use super::row::{signed, small, time, unsigned};
 use super::write::WriteTransaction;
 use crate::domain::Timestamp;
 use crate::domain::audit::{AuditEvent, CANONICAL_VERSION, LoggedEvent};
+use crate::domain::hex::hex;
 use crate::domain::key::Key;
+use crate::domain::replica::LogEnd;
 use crate::domain::tree::{self, TreeHash};
 
 /// The most rows that one INSERT carries.
@@ -25,69 +27,70 @@ const ROWS_PER_INSERT: usize = 1_000;
 /// Events that are read in one statement.
 const ROWS_AT_A_TIME: u64 = 50;
 
-/// Where the log ends, and what time it is there.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tip {
-    /// The newest revision; zero for an empty log.
-    pub(super) revision: u64,
-    /// When it was made; the Unix epoch for an empty log.
-    pub(super) time: Timestamp,
-    /// The database's clock.
-    pub(super) clock: Timestamp,
-}
-
 /// What clocks of healthy machines differ by at the most, generously.
 const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(60);
 
-impl Tip {
-    /// The time of the next event: never before the newest. If the database's clock was wrong by a lot once, that
-    /// decides on every expiry until it is right again, so somebody has to know.
-    pub(super) fn now(&self) -> Timestamp {
-        let ahead = self.time.saturating_since(self.clock);
-        if ahead > CLOCKS_DIFFER_BY {
-            let seconds = ahead.as_secs();
-            tracing::error!(
-                seconds,
-                "ALARM: the newest event is of the future, by the database's clock"
-            );
-        }
-        self.clock.max(self.time)
+/// The time of the next event: never before the newest. If the database's clock was wrong by a lot once, that decides
+/// on every expiry until it is right again, so somebody has to know.
+pub(super) fn now(tip: &LogEnd) -> Timestamp {
+    let ahead = tip.time.saturating_since(tip.clock);
+    if ahead > CLOCKS_DIFFER_BY {
+        let seconds = ahead.as_secs();
+        tracing::error!(
+            seconds,
+            "ALARM: the newest event is of the future, by the database's clock"
+        );
     }
+    tip.clock.max(tip.time)
 }
 
 #[derive(FromQueryResult)]
 struct TipRow {
+    epoch: i32,
     clock: i64,
     revision: Option<i64>,
     time: Option<i64>,
+    leaf_hash: Option<Vec<u8>>,
 }
 
-/// Reads the tip and the database's clock, in one statement.
-pub(super) async fn tip(connection: &impl ConnectionTrait) -> Result<Tip, Fault> {
-    let newest = |column: audit_event::Column| -> SelectStatement {
-        Query::select()
+/// Reads the end of the log, its epoch and the database's clock, in one statement.
+pub(super) async fn tip(connection: &impl ConnectionTrait) -> Result<LogEnd, Fault> {
+    let newest = |column: audit_event::Column| -> Expr {
+        let select = Query::select()
             .column(column)
             .from(audit_event::Entity)
             .order_by(audit_event::Column::Revision, sea_orm::Order::Desc)
             .limit(1)
-            .take()
+            .take();
+        Expr::SubQuery(None, Box::new(select.into()))
     };
     let select = Query::select()
+        .column(store::Column::Epoch)
         .expr_as(Expr::cust(clock(connection.get_database_backend())), "clock")
-        .expr_as(
-            Expr::SubQuery(None, Box::new(newest(audit_event::Column::Revision).into())),
-            "revision",
-        )
-        .expr_as(Expr::SubQuery(None, Box::new(newest(audit_event::Column::Time).into())), "time")
+        .expr_as(newest(audit_event::Column::Revision), "revision")
+        .expr_as(newest(audit_event::Column::Time), "time")
+        .expr_as(newest(audit_event::Column::LeafHash), "leaf_hash")
+        .from(store::Entity)
         .take();
     let row = connection.query_one(&select).await?;
-    let row = row.ok_or_else(|| Fault::internal("the database does not tell the time"))?;
+    let row = row.ok_or_else(|| Fault::internal("the store has lost its own row"))?;
     let row = TipRow::from_query_result(&row, "")?;
-    Ok(Tip {
+    Ok(LogEnd {
+        epoch: small(row.epoch)?,
         revision: unsigned(row.revision.unwrap_or(0))?,
         time: time(row.time.unwrap_or(0))?,
+        leaf: row.leaf_hash.map(hash).transpose()?,
         clock: time(row.clock)?,
     })
+}
+
+/// The time by the database's clock.
+pub(super) async fn present(connection: &impl ConnectionTrait) -> Result<Timestamp, Fault> {
+    let backend = connection.get_database_backend();
+    let select = Query::select().expr_as(Expr::cust(clock(backend)), "clock").take();
+    let row = connection.query_one(&select).await?;
+    let row = row.ok_or_else(|| Fault::internal("the database does not tell the time"))?;
+    time(row.try_get("", "clock")?)
 }
 
 /// The database's clock in microseconds. SQLite's has milliseconds; as a real number a microsecond would be lost.
@@ -303,17 +306,6 @@ pub(super) fn parse(revision: i64, canonical: &str) -> Result<LoggedEvent, Fault
     } else {
         Err(Fault::internal(format!("event {revision} says that it is another")))
     }
-}
-
-/// Lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string never fails.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Whether there is any event.

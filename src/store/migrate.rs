@@ -14,7 +14,7 @@ use super::Settings;
 use super::entity::store;
 use super::error::Fault;
 use super::events;
-use super::migrations::{self, Migrator, READS_UP_TO};
+use super::migrations::{self, MIN_READER, Migrator, READS_UP_TO};
 use super::open_error::OpenError;
 use super::pools::Pools;
 use super::probe::probe;
@@ -82,12 +82,12 @@ async fn apply(transaction: &WriteTransaction, pending: Vec<String>) -> Result<M
     Migrator::up(connection, None).await?;
     if store::Entity::find().one(connection).await?.is_none() {
         let store_id: [u8; 16] = random::draw(&OsRandom)?;
-        let created = events::tip(connection).await?.clock;
+        let created = events::present(connection).await?;
         let row = store::ActiveModel {
             id: Set(1),
             store_id: Set(store_id.to_vec()),
             epoch: Set(1),
-            min_reader: Set(1),
+            min_reader: Set(MIN_READER),
             created: Set(created.micros()),
         };
         store::Entity::insert(row).exec_without_returning(connection).await?;

@@ -4,15 +4,21 @@
 //! writer's lock; nothing is written outside of one. A row whose seal does not fit is never handed out as a key.
 //! Never in here: rules. What a change is allowed to do, the caller decides, inside the transaction.
 
+mod activation;
 mod administrators;
+mod announce;
 mod bulk;
 mod change;
 mod check_log;
+mod direct;
 mod entity;
+mod epochs;
 mod error;
 mod events;
 mod filter_sql;
+mod follow;
 mod key_rows;
+mod load;
 mod migrate;
 mod migrations;
 mod open;
@@ -22,6 +28,8 @@ mod pools;
 mod pools_tests;
 mod probe;
 mod read;
+mod reader;
+mod replicas;
 mod replies;
 mod retry;
 mod row;
@@ -32,15 +40,18 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::announce::Announcer;
 use self::error::Fault;
 use self::pools::Pools;
 use self::write::WriteTransaction;
 use crate::domain::ids::StoreId;
 use crate::domain::keyring::DataKey;
 use crate::domain::random::Random;
+use crate::domain::replica::LogEnd;
 use crate::domain::seal::SealKeys;
 use crate::domain::token::LogPosition;
 
+pub use announce::WakeUps;
 pub use change::{Before, Changed, Decision, EventDraft, Remembered, ReplySlot, Target};
 pub use check_log::LogReport;
 pub use events::Events;
@@ -60,12 +71,40 @@ pub struct Settings {
     pub max_connections: u32,
     /// How long a change waits for the writer's lock, and anything for a free connection. Default 5 s.
     pub lock_timeout: Duration,
+    /// How long following the log may take at each turn. What takes longer gets a new connection. Defaults: 1 s, 5 s.
+    pub following: Following,
+    /// Whether replicas wake each other with PostgreSQL's LISTEN and NOTIFY. Without it they notice a change at their
+    /// next poll. Default yes.
+    pub wake_ups: bool,
+}
+
+/// How long to wait for an answer of the database while following the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Following {
+    /// To what only reads.
+    pub read: Duration,
+    /// To what commits, which may have to wait for a disk, and for a standby.
+    pub commit: Duration,
+}
+
+impl Following {
+    /// So that with a lease of this length one connection that has gone silent does not cost the lease: a beat is due
+    /// each quarter of it.
+    pub fn within(lease: Duration) -> Self {
+        let quarter = lease / 4;
+        Self {
+            read: quarter.min(Duration::from_secs(1)),
+            commit: quarter.min(Duration::from_secs(5)),
+        }
+    }
 }
 
 impl Settings {
     /// The defaults, for this database.
     pub fn new(url: DatabaseUrl) -> Self {
-        Self { url, max_connections: 10, lock_timeout: Duration::from_secs(5) }
+        let lock_timeout = Duration::from_secs(5);
+        let following = Following::within(Duration::from_secs(30));
+        Self { url, max_connections: 10, lock_timeout, following, wake_ups: true }
     }
 }
 
@@ -80,10 +119,11 @@ pub struct Store {
 
 struct Inner {
     pools: Pools,
+    following: Following,
+    announcer: Option<Arc<Announcer>>,
     seals: SealKeys,
     data_key: Arc<DataKey>,
     store_id: StoreId,
-    epoch: u32,
     random: Arc<dyn Random>,
 }
 
@@ -93,9 +133,14 @@ impl Store {
         self.inner.store_id
     }
 
-    /// The epoch of its log.
-    pub fn epoch(&self) -> u32 {
-        self.inner.epoch
+    /// The newest stored format that this release reads.
+    pub fn reads_up_to(&self) -> u32 {
+        migrations::READS_UP_TO.unsigned_abs()
+    }
+
+    /// The versions of the root key that it was opened with, in ascending order.
+    pub fn root_key_versions(&self) -> Vec<u32> {
+        self.seals().versions()
     }
 
     /// The key of all digests, unwrapped.
@@ -127,8 +172,9 @@ impl Store {
         self.inner.pools.patience
     }
 
-    fn position(&self, revision: u64) -> LogPosition {
-        LogPosition { store: self.store_id(), epoch: self.epoch(), revision }
+    /// A place in the log that ended like this a moment ago, in the same transaction.
+    fn position(&self, end: &LogEnd, revision: u64) -> LogPosition {
+        LogPosition { store: self.store_id(), epoch: end.epoch, revision }
     }
 
     async fn begin(&self) -> Result<WriteTransaction, Fault> {

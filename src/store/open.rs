@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use sea_orm::{ActiveValue::Set, EntityTrait, QueryOrder as _};
+use sea_orm::{ActiveValue::Set, DbBackend, EntityTrait, QueryOrder as _};
 
+use super::activation::{no_root_key, root_key_in_use};
 use super::entity::{data_key, store};
 use super::error::Fault;
 use super::events;
@@ -14,7 +15,7 @@ use super::probe::probe;
 use super::write::{Done, WriteTransaction};
 use super::{Inner, Settings, Store};
 use crate::domain::ids::StoreId;
-use crate::domain::keyring::{DataKey, NONCE_LEN, RootKeyring};
+use crate::domain::keyring::{DataKey, NONCE_LEN, RootKey, RootKeyring};
 use crate::domain::random::{self, Random};
 use crate::domain::seal::SealKeys;
 
@@ -35,10 +36,13 @@ impl Store {
             Ok((row, data_key)) => {
                 let store_id =
                     store_id(&row).map_err(|fault| OpenError::of_fault(&settings.url, fault))?;
-                let epoch = u32::try_from(row.epoch).unwrap_or(1);
                 let seals = SealKeys::derive(&root);
                 let data_key = Arc::new(data_key);
-                let inner = Inner { pools, seals, data_key, store_id, epoch, random };
+                let announces = settings.wake_ups && pools.backend == DbBackend::Postgres;
+                let following = settings.following;
+                let announcer = announces.then(Arc::default);
+                let inner =
+                    Inner { pools, following, announcer, seals, data_key, store_id, random };
                 Ok(Self { inner: Arc::new(inner), hook: None, of_follower: false })
             }
             Err(error) => {
@@ -61,13 +65,17 @@ async fn open_through(
     random: &dyn Random,
 ) -> Result<(store::Model, DataKey), OpenError> {
     let of_fault = |fault| OpenError::of_fault(&settings.url, fault);
-    let row = match schema(&pools.reader).await.map_err(of_fault)? {
+    let snapshot = pools.reader.snapshot().await;
+    let snapshot = snapshot.map_err(|error| of_fault(pools.explain(error)))?;
+    let row = match schema(&snapshot).await.map_err(of_fault)? {
         Schema::Current(row) => row,
         Schema::Pending(_) => return Err(OpenError::Pending(settings.url.clone())),
         Schema::TooNew { min_reader } => return Err(OpenError::too_new(min_reader)),
     };
     let store = store_id(&row).map_err(of_fault)?;
-    let wrapped = wrapped_data_keys(&pools.reader).await.map_err(of_fault)?;
+    let wrapped = wrapped_data_keys(&snapshot).await.map_err(of_fault)?;
+    // Nothing was written; a connection that cannot even end this is closed by the pool.
+    let _ = snapshot.rollback().await;
     if !wrapped.is_empty() {
         return Ok((row, unwrap(&wrapped, root, store)?));
     }
@@ -93,10 +101,12 @@ async fn make_data_key(
     }
     let data_key = DataKey::new(random::draw(random)?);
     let nonce: [u8; NONCE_LEN] = random::draw(random)?;
-    let newest = root.newest();
-    let wrapped = data_key.wrap(newest, store, nonce);
+    let versions: Vec<u32> = root.iter().map(RootKey::version).collect();
+    let version = root_key_in_use(transaction, &versions).await?;
+    let root_key = root.get(version).ok_or_else(no_root_key)?;
+    let wrapped = data_key.wrap(root_key, store, nonce);
     let wrapped = wrapped.map_err(|_| Fault::internal("the data key can't be wrapped"))?;
-    let version = i32::try_from(newest.version());
+    let version = i32::try_from(version);
     let version = version.map_err(|_| Fault::internal("the root key's version is too large"))?;
     let row = data_key::ActiveModel { root_key_version: Set(version), wrapped: Set(wrapped) };
     let insert = data_key::Entity::insert(row);

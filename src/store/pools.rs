@@ -29,7 +29,9 @@ use sea_orm::{
 use tokio::sync::Semaphore;
 
 use super::Settings;
+use super::direct::Direct;
 use super::error::Fault;
+use super::reader::Reader;
 use super::url::Place;
 use crate::domain::Error;
 
@@ -40,11 +42,17 @@ const POSTGRES_WRITERS: u32 = 2;
 /// All connections of a store.
 pub(super) struct Pools {
     pub(super) writer: DatabaseConnection,
-    pub(super) reader: DatabaseConnection,
+    pub(super) reader: Reader,
     /// The follower's alone. Its connections belong to the runtime that uses it first.
-    pub(super) follower: DatabaseConnection,
+    pub(super) follower: Reader,
+    /// On PostgreSQL, for what is a single message: the follower's, and everybody else's.
+    direct: Option<[Direct; 2]>,
+    /// Whether a session keeps nothing from one transaction to the next.
+    pub(super) pooled: bool,
+    /// How to connect for listening, where that can be done.
+    listening: Option<PgConnectOptions>,
     /// For the check of the log, which may take minutes.
-    pub(super) checker: DatabaseConnection,
+    pub(super) checker: Reader,
     /// Lists that may be made at once.
     pub(super) lists: Semaphore,
     /// Watchers that may read from the store at once.
@@ -68,32 +76,41 @@ impl Pools {
             Place::Sqlite(path) => {
                 let options = sqlite_options(path, patience);
                 let read_only = options.clone().pragma("query_only", "ON");
+                let reader =
+                    |size| Reader::new(sqlite_pool(read_only.clone(), size, patience), false);
                 Self {
                     writer: sqlite_pool(options, 1, patience),
-                    reader: sqlite_pool(read_only.clone(), readers, patience),
-                    follower: sqlite_pool(read_only.clone(), 1, patience),
-                    checker: sqlite_pool(read_only, 1, patience),
+                    reader: reader(readers),
+                    follower: reader(1),
+                    checker: reader(1),
                     lists: places(readers),
                     replays: places(readers),
                     backend: DbBackend::Sqlite,
                     patience,
                     reachable: Arc::new(AtomicBool::new(true)),
+                    direct: None,
+                    pooled: false,
+                    listening: None,
                 }
             }
-            Place::Postgres(options) => {
-                let options = postgres_options(options);
+            Place::Postgres(server) => {
+                let options = postgres_options(&server.options);
+                let pooled = server.pooled;
                 let reachable = Reachable::default();
                 let pool = |size| postgres_pool(options.clone(), size, patience, &reachable);
                 Self {
                     writer: pool(POSTGRES_WRITERS),
-                    reader: pool(readers),
-                    follower: pool(1),
-                    checker: pool(1),
+                    reader: Reader::new(pool(readers), pooled),
+                    follower: Reader::new(pool(1), pooled),
+                    checker: Reader::new(pool(1), pooled),
                     lists: places(readers),
                     replays: places(readers),
                     backend: DbBackend::Postgres,
                     patience,
                     reachable,
+                    direct: Some([(), ()].map(|()| Direct::new(options.clone()))),
+                    pooled,
+                    listening: (!pooled).then_some(options),
                 }
             }
         }
@@ -110,11 +127,25 @@ impl Pools {
         }
     }
 
+    /// Connections for single messages; `None` on SQLite.
+    pub(super) fn direct(&self, of_follower: bool) -> Option<&Direct> {
+        let [follower, others] = self.direct.as_ref()?;
+        Some(if of_follower { follower } else { others })
+    }
+
+    /// How to connect for LISTEN, which needs a session of its own.
+    pub(super) fn listening(&self) -> Option<PgConnectOptions> {
+        self.listening.clone()
+    }
+
     /// Closes all connections, which on SQLite moves the journal into the database file.
     pub(super) async fn close(&self) -> Result<(), DbErr> {
-        self.checker.close_by_ref().await?;
-        self.follower.close_by_ref().await?;
-        self.reader.close_by_ref().await?;
+        for direct in self.direct.iter().flatten() {
+            direct.close().await;
+        }
+        self.checker.close().await?;
+        self.follower.close().await?;
+        self.reader.close().await?;
         self.writer.close_by_ref().await
     }
 }

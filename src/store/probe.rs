@@ -24,8 +24,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) async fn probe(settings: &Settings) -> Result<(), OpenError> {
     match &settings.url.0 {
         Place::Sqlite(path) => probe_sqlite(&settings.url, path, settings.lock_timeout).await,
-        Place::Postgres(options) => {
-            let probing = probe_postgres(&settings.url, options);
+        Place::Postgres(server) => {
+            let probing = probe_postgres(&settings.url, &server.options);
             let late = |_| OpenError::Unreachable {
                 url: settings.url.clone(),
                 why: format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),

@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
-    ColumnTrait, Condition, DatabaseConnection, DbErr, Order, QueryFilter, QueryOrder, QuerySelect,
-    QueryTrait,
+    ColumnTrait, Condition, DbErr, Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::entity::{audit_event, key};
-use super::error::{Fault, no_answer};
 use super::events::{Events, Limit};
 use super::row::{Read, Unserved};
 use super::{Store, events, filter_sql, key_rows};
@@ -95,12 +93,8 @@ const IDS_PER_QUERY: usize = 500;
 const ROWS_AT_A_TIME: u64 = 50;
 
 impl Store {
-    fn reader(&self) -> &DatabaseConnection {
-        if self.of_follower { &self.inner.pools.follower } else { &self.inner.pools.reader }
-    }
-
-    /// This store through a connection that nobody else has. Use it on one runtime only: the connection belongs to
-    /// the one that used it first.
+    /// This store through connections that nobody else has. Use it on one runtime only: they belong to the one that
+    /// used them first.
     #[must_use]
     pub fn for_follower(&self) -> Self {
         Self { of_follower: true, ..self.clone() }
@@ -123,25 +117,6 @@ impl Store {
         let free = tokio::time::timeout(self.patience(), places.acquire()).await;
         let overloaded = Error::Overloaded { what, retry_after: Duration::from_secs(1) };
         free.ok().and_then(Result::ok).ok_or(overloaded)
-    }
-
-    /// What a piece of reading gives, or that the database gave no answer in time: a connection that a partition has
-    /// cut is silent for ever.
-    async fn answered<T, E: Into<Fault>>(
-        &self,
-        reading: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Error> {
-        // Once to get a connection, once to use it.
-        let read = tokio::time::timeout(self.patience() * 2, reading).await;
-        let read = read.map_or_else(|_| Err(no_answer().into()), |read| read.map_err(E::into));
-        read.map_err(|fault| self.read_error(fault))
-    }
-
-    fn read_error(&self, fault: impl Into<Fault>) -> Error {
-        match fault.into() {
-            Fault::Database(error) => self.inner.pools.explain(error).into(),
-            fault => fault.into(),
-        }
     }
 
     /// One key.

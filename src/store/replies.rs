@@ -104,7 +104,7 @@ impl Store {
         let transaction = self.begin().await?;
         let work = async {
             let tip = events::tip(&transaction.step("tip")).await?;
-            forget(&transaction, tip.now()).await
+            forget(&transaction, events::now(&tip)).await
         };
         let work = match work.await {
             Ok(Forgotten { secrets: 0, records: 0 }) => Ok(Done::Nothing(Forgotten::default())),

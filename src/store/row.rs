@@ -9,6 +9,7 @@ use super::error::Fault;
 use crate::domain::Timestamp;
 use crate::domain::audit::RevokeReason;
 use crate::domain::cidr::CidrSet;
+use crate::domain::hex::unhex;
 use crate::domain::ids::{AccountId, ApplicationId, KeyId};
 use crate::domain::key::{Key, Lifecycle, SecretVersion};
 use crate::domain::keyring::Digest;
@@ -95,13 +96,6 @@ pub(super) fn secrets_of_json(key_id: &str, json: &str) -> Option<Vec<key_secret
     Some(rows)
 }
 
-/// The bytes of hex, of either case.
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
-}
-
 fn parse_secret(row: key_secret::Model) -> Option<SecretVersion> {
     Some(SecretVersion {
         number: u32::try_from(row.number).ok()?,
@@ -159,7 +153,7 @@ pub(super) fn key_row(key: &Key, seal: &[u8]) -> Result<key::ActiveModel, Fault>
         update_time: Set(key.update_time.micros()),
         creator: Set(key.creator.clone()),
         revision: Set(signed(key.revision)?),
-        last_secret_number: Set(small(key.last_secret_number)?),
+        last_secret_number: Set(signed_small(key.last_secret_number)?),
         seal: Set(seal.to_vec()),
     })
 }
@@ -169,7 +163,7 @@ pub(super) fn secret_rows(key: &Key) -> Result<Vec<key_secret::ActiveModel>, Fau
     let row = |version: &SecretVersion| {
         Ok(key_secret::ActiveModel {
             key_id: Set(key.key_id.to_string()),
-            number: Set(small(version.number)?),
+            number: Set(signed_small(version.number)?),
             digest: Set(version.digest.as_bytes().to_vec()),
             create_time: Set(version.create_time.micros()),
             expire_time: Set(version.expire_time.map(Timestamp::micros)),
@@ -212,7 +206,13 @@ pub(super) fn time(micros: i64) -> Result<Timestamp, Fault> {
         .ok_or_else(|| Fault::internal("the database holds a time out of range"))
 }
 
-fn small(number: u32) -> Result<i32, Fault> {
+/// A small number as the rules have it.
+pub(super) fn small(number: i32) -> Result<u32, Fault> {
+    u32::try_from(number).map_err(|_| Fault::internal("the database holds a negative number"))
+}
+
+/// A small number as the databases have it.
+pub(super) fn signed_small(number: u32) -> Result<i32, Fault> {
     i32::try_from(number).map_err(|_| Fault::internal("a number is too large for the database"))
 }
 

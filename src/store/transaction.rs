@@ -6,15 +6,17 @@
 //!
 //! If anything on the line fails, all of it is rolled back: a change whose event cannot be written did not happen.
 
+use super::activation::{no_root_key, root_key_in_use};
 use super::change::{Before, Changed, Decision, EventDraft, ReplySlot, Target};
 use super::error::Fault;
-use super::events::{self, Tip};
+use super::events;
 use super::retry::Retry;
 use super::write::{Done, WriteTransaction};
 use super::{Store, administrators, key_rows, replies};
 use crate::domain::Error;
 use crate::domain::ids::KeyId;
 use crate::domain::key::{Administration, Key};
+use crate::domain::replica::LogEnd;
 
 impl Store {
     /// Changes one key, in one transaction under the writer's lock.
@@ -55,7 +57,12 @@ impl Store {
         let mut retry = Retry::new(self, slot.is_some());
         loop {
             match self.try_change(target, slot, caller, &decide).await {
-                Ok(changed) => return Ok(changed),
+                Ok(changed) => {
+                    if changed.changed {
+                        self.announce(changed.position.revision);
+                    }
+                    return Ok(changed);
+                }
                 Err(fault) => retry.after(fault).await?,
             }
         }
@@ -93,12 +100,12 @@ impl Store {
         let (revision, now) = (before.revision, before.now);
         let reply = match decide(&before)? {
             Decision::Unchanged(reply) => {
-                let position = self.position(tip.revision);
+                let position = self.position(&tip, tip.revision);
                 return Ok(Done::Nothing(Changed { reply, position, changed: false }));
             }
             Decision::Put { key, event, remember, reply } => {
                 check_put(&before, target, &key)?;
-                let seal = self.seals().seal(&key.verifiable());
+                let seal = self.seal(transaction, &key).await?;
                 match &before.key {
                     None => key_rows::insert(transaction, &[(&key, &seal)]).await?,
                     Some(old) => key_rows::update(transaction, old, &key, &seal).await?,
@@ -119,7 +126,7 @@ impl Store {
                 reply
             }
         };
-        Ok(Done::Wrote(Changed { reply, position: self.position(revision), changed: true }))
+        Ok(Done::Wrote(Changed { reply, position: self.position(&tip, revision), changed: true }))
     }
 
     async fn before(
@@ -128,10 +135,10 @@ impl Store {
         target: Target<'_>,
         slot: Option<&ReplySlot>,
         caller: Option<&KeyId>,
-        tip: &Tip,
+        tip: &LogEnd,
     ) -> Result<Before, Fault> {
         let by_nobody = caller.is_none();
-        let (key_id, now) = (target.key_id(), tip.now());
+        let (key_id, now) = (target.key_id(), events::now(tip));
         let remembered = match slot {
             Some(slot) => replies::remembered(transaction, slot, now).await?,
             None => None,
@@ -160,6 +167,12 @@ impl Store {
         };
         let revision = tip.revision + 1;
         Ok(Before { key, deleted, now, revision, others, caller, remembered })
+    }
+
+    /// The seal of a key's row, with the root key that is in use by all.
+    async fn seal(&self, transaction: &WriteTransaction, key: &Key) -> Result<Vec<u8>, Fault> {
+        let version = root_key_in_use(transaction, &self.root_key_versions()).await?;
+        self.seals().seal(version, &key.verifiable()).ok_or_else(no_root_key)
     }
 
     async fn log(

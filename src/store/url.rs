@@ -13,7 +13,16 @@ pub struct DatabaseUrl(pub(super) Place);
 #[derive(Clone)]
 pub(super) enum Place {
     Sqlite(PathBuf),
-    Postgres(Box<PgConnectOptions>),
+    Postgres(Box<Server>),
+}
+
+/// How to connect to PostgreSQL.
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) options: PgConnectOptions,
+    /// Whether nothing may be kept in a session from one transaction to the next, since a pooler gives it to another
+    /// client between them. The URL says so by `statement-cache-capacity=0`.
+    pub(super) pooled: bool,
 }
 
 /// Why a database URL is refused. Never holds a part of the URL, which may hold a password.
@@ -73,6 +82,14 @@ impl DatabaseUrl {
         Self(Place::Sqlite(path.to_owned()))
     }
 
+    /// The SQLite file, if it is one.
+    pub fn sqlite_path(&self) -> Option<&Path> {
+        match &self.0 {
+            Place::Sqlite(path) => Some(path),
+            Place::Postgres(_) => None,
+        }
+    }
+
     /// Whether this is a SQLite file.
     pub fn is_sqlite(&self) -> bool {
         matches!(self.0, Place::Sqlite(_))
@@ -97,7 +114,12 @@ fn postgres(text: &str) -> Result<Place, InvalidDatabaseUrl> {
         }
     }
     let options = PgConnectOptions::from_str(text).map_err(|_| InvalidDatabaseUrl::Postgres)?;
-    Ok(Place::Postgres(Box::new(options)))
+    let is_zero = |value: &str| value.parse() == Ok(0);
+    let pooled = parameters
+        .split('&')
+        .filter_map(|parameter| parameter.split_once('='))
+        .any(|(name, value)| name == "statement-cache-capacity" && is_zero(value));
+    Ok(Place::Postgres(Box::new(Server { options, pooled })))
 }
 
 impl FromStr for DatabaseUrl {
@@ -112,7 +134,8 @@ impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Place::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            Place::Postgres(options) => {
+            Place::Postgres(server) => {
+                let options = &server.options;
                 let (user, host) = (options.get_username(), options.get_host());
                 let database = options.get_database().unwrap_or(user);
                 write!(f, "postgres://{user}@{host}:{}/{database}", options.get_port())

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, IsolationLevel,
-    QueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
 };
 
 use super::error::{Fault, Kind, has_certainly_not_committed, kind, no_answer};
 use super::pools::Pools;
+use super::reader::prelude;
 
 /// Called with the name of each SQL statement of a write transaction before it runs, and with `committed` after a
 /// successful COMMIT. For tests that make any of them fail.
@@ -47,13 +48,8 @@ impl WriteTransaction {
                 sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
                 ..Default::default()
             },
-            // READ COMMITTED whatever the database's default: every statement after the lock must see what the last
-            // holder of the lock committed, and a stricter level would have taken its snapshot before waiting.
-            _ => TransactionOptions {
-                isolation_level: Some(IsolationLevel::ReadCommitted),
-                access_mode: Some(AccessMode::ReadWrite),
-                ..Default::default()
-            },
+            // What else it is comes with the settings, in one message: SeaORM would prepare a statement for it.
+            _ => TransactionOptions::default(),
         };
         // Four times what the lock is waited for: whoever says nothing for so long has gone.
         let limit = pools.patience * 4;
@@ -82,8 +78,11 @@ impl WriteTransaction {
             return Ok(());
         }
         let millis = pools.patience.as_millis().max(1);
+        let prelude = prelude("READ COMMITTED, READ WRITE", pools.pooled);
+        // READ COMMITTED whatever the database's default: every statement after the lock must see what the last holder
+        // of the lock committed, and a stricter level would have taken its snapshot before waiting.
         let settings = format!(
-            "SET LOCAL lock_timeout = '{millis}ms'; \
+            "{prelude}SET LOCAL lock_timeout = '{millis}ms'; \
              SET LOCAL idle_in_transaction_session_timeout = '10s'; \
              SET LOCAL synchronous_commit = on"
         );

@@ -1,4 +1,4 @@
-//! The follower of the log, on a thread and a runtime of its own, with a connection of its own: every
+//! The follower of the log, on a thread and a runtime of its own, with connections of its own: every
 //! verification depends on it, so no amount of other work may keep it waiting.
 
 use std::convert::Infallible;
@@ -10,9 +10,9 @@ use tokio::sync::oneshot;
 
 use crate::domain::Error;
 use crate::domain::position::Position;
+use crate::domain::replica::ReplicaRow;
 use crate::domain::time::Clock;
-use crate::domain::verdict::IndexChange;
-use crate::log::{self, Feeds, Log, Settings};
+use crate::log::{self, ApplyChange, Feeds, HighWater, Log, Settings, Start, TokioTimer};
 use crate::store::Store;
 
 /// Why the log can't be followed.
@@ -29,17 +29,30 @@ pub enum NotFollowed {
     Died,
 }
 
-/// Where index changes go.
-pub type Apply = Box<dyn Fn(IndexChange) + Send + Sync>;
+/// As whom a log is followed, and what the rest of the server sees of it.
+pub struct Following {
+    /// What this replica says of itself.
+    pub replica: ReplicaRow,
+    /// How the log is followed.
+    pub settings: Settings,
+    /// The clock that leases are measured with.
+    pub clock: Arc<dyn Clock>,
+    /// What verifying threads read.
+    pub position: Arc<Position>,
+    /// Where the high-water mark is kept.
+    pub high_water: Arc<dyn HighWater>,
+    /// Where index changes go.
+    pub apply: ApplyChange,
+}
 
 /// The thread of a follower, which ends with this value.
 #[derive(Debug)]
-pub struct Following {
+pub struct FollowerThread {
     ended: oneshot::Receiver<Infallible>,
     _stop: oneshot::Sender<Infallible>,
 }
 
-impl Following {
+impl FollowerThread {
     /// Waits for an end that should not come.
     pub async fn run(self) -> &'static str {
         let Err(_) = self.ended.await;
@@ -54,19 +67,26 @@ impl Following {
 /// [`NotFollowed`].
 pub async fn start(
     store: &Store,
-    settings: Settings,
-    clock: Arc<dyn Clock>,
-    position: Arc<Position>,
-    apply: Apply,
-) -> Result<(Log<Store>, Following), NotFollowed> {
-    let feeds = Feeds { follower: store.for_follower(), watchers: store.clone() };
-    let of = (store.store_id(), store.epoch());
+    following: Following,
+) -> Result<(Log<Store>, FollowerThread), NotFollowed> {
+    let Following { replica, settings, clock, position, high_water, apply } = following;
+    let start = Start {
+        feeds: Feeds { follower: store.for_follower(), watchers: store.clone() },
+        store: store.store_id(),
+        replica,
+        settings,
+        clock,
+        timer: Arc::new(TokioTimer),
+        position,
+        high_water,
+        apply,
+    };
     let (loaded, log) = oneshot::channel();
     let (alive, ended) = oneshot::channel::<Infallible>();
     let (stop, stopped) = oneshot::channel::<Infallible>();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let follow = async move {
-        match log::start(feeds, of, settings, clock, position, apply).await {
+        match log::start(start).await {
             Ok((log, follower)) => {
                 // Whoever asked may be gone; then so is `stop`.
                 let _ = loaded.send(Ok(log));
@@ -87,5 +107,5 @@ pub async fn start(
         });
     })?;
     let log = log.await.map_err(|_| NotFollowed::Died)??;
-    Ok((log, Following { ended, _stop: stop }))
+    Ok((log, FollowerThread { ended, _stop: stop }))
 }

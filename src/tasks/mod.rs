@@ -6,6 +6,7 @@
 pub mod check_log;
 pub mod follow;
 pub mod forget_replies;
+pub mod listen;
 
 use std::fmt::Display;
 use std::future::Future;

@@ -16,7 +16,7 @@ use crate::domain::credential::{Brands, Presented};
 use crate::domain::ids::StoreId;
 use crate::domain::keyring::{DataKey, Digest};
 use crate::domain::permission::{Origin, Permission, Principal};
-use crate::domain::position::Position;
+use crate::domain::position::{Basis, Position};
 use crate::domain::time::Clock;
 use crate::domain::token::{LogPosition, PositionKind};
 use crate::domain::verdict::{DenialReason, Question, VerifiableKey, explain, judge, prove};
@@ -56,7 +56,7 @@ pub struct Answer {
 #[derive(Debug, Clone)]
 pub struct Proven {
     /// The key.
-    pub key: Arc<VerifiableKey>,
+    pub key: VerifiableKey,
     /// Which version of its secret was presented.
     pub secret_number: u32,
     /// When a newer version took that one's place.
@@ -87,17 +87,6 @@ impl Decision {
     }
 }
 
-/// Which log the answers are based on, and for how long an answer may be given without news of it.
-#[derive(Debug, Clone, Copy)]
-pub struct Basis {
-    /// The store whose log it is.
-    pub store: StoreId,
-    /// Its epoch.
-    pub epoch: u32,
-    /// The longest time since the last successful poll for which answers are given.
-    pub max_staleness: Duration,
-}
-
 /// Answers verifications from memory. One for the process, shared by all verifying threads.
 pub struct Verifier {
     index: Arc<Index>,
@@ -105,26 +94,26 @@ pub struct Verifier {
     position: Arc<Position>,
     clock: Arc<dyn Clock>,
     brands: Brands,
-    basis: Basis,
+    store: StoreId,
 }
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verifier").field("basis", &self.basis).finish_non_exhaustive()
+        f.debug_struct("Verifier").field("store", &self.store).finish_non_exhaustive()
     }
 }
 
 impl Verifier {
-    /// A verifier over an index that a follower keeps up to date, as `position` says.
+    /// A verifier over an index that a follower of that store keeps up to date, as `position` says.
     pub fn new(
         index: Arc<Index>,
         data_key: Arc<DataKey>,
         position: Arc<Position>,
         clock: Arc<dyn Clock>,
         brands: Brands,
-        basis: Basis,
+        store: StoreId,
     ) -> Self {
-        Self { index, data_key, position, clock, brands, basis }
+        Self { index, data_key, position, clock, brands, store }
     }
 
     /// The brands that this service's own credentials bear.
@@ -141,17 +130,17 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if this replica has had no news of the log for too long.
+    /// [`Error::Unavailable`] if this replica has no lease: it has had no news of the log for too long.
     pub fn verify(&self, query: &Query<'_>) -> Result<Answer, Error> {
         // The order matters: the revision that the answer claims is read before the record that it
-        // rests on, so the record is at least that new; and staleness is judged when the answer is
+        // rests on, so the record is at least that new; and the lease is looked at when the answer is
         // complete, so an answer that took long can't outlive its basis.
-        let revision = self.position.applied();
+        let basis = self.position.basis();
         let Decision { denial, proven, missing_scopes, checks } = self.decide(query);
-        let Basis { store, epoch, .. } = self.basis;
-        let based_on = LogPosition { store, epoch, revision };
+        let based_on =
+            LogPosition { store: self.store, epoch: basis.epoch, revision: basis.revision };
         let consistency_token = based_on.encode(PositionKind::ConsistencyToken);
-        let staleness = self.fresh()?;
+        let staleness = self.fresh(&basis)?;
         Ok(Answer { denial, proven, missing_scopes, checks, consistency_token, staleness })
     }
 
@@ -166,12 +155,13 @@ impl Verifier {
         peer: Option<IpAddr>,
         origin: Origin,
     ) -> Result<Principal, Refusal> {
+        let basis = self.position.basis();
         let (key, digest) = self.look_up(presented).map_err(Refusal::Denied)?;
-        let proof = prove(key.as_deref(), &digest);
+        let proof = prove(key.as_ref(), &digest);
         let proof = proof.ok_or(Refusal::Denied(DenialReason::InvalidCredential))?;
         let now = self.position.now(self.clock.as_ref());
         let principal = Principal::authenticate(&proof, peer, origin, now);
-        self.fresh().map_err(Refusal::Unknown)?;
+        self.fresh(&basis).map_err(Refusal::Unknown)?;
         principal.map_err(Refusal::Denied)
     }
 
@@ -183,10 +173,11 @@ impl Verifier {
     /// [`Error::Unauthenticated`] or [`Error::PermissionDenied`] if it is not, [`Error::Unavailable`] if
     /// this replica can't know.
     pub fn recheck(&self, principal: &Principal, permission: Permission) -> Result<(), Error> {
+        let basis = self.position.basis();
         let key = self.index.get(principal.key_id().as_str());
         let now = self.position.now(self.clock.as_ref());
-        let outcome = principal.renewed(permission, key.as_deref(), now).map(drop);
-        self.fresh()?;
+        let outcome = principal.renewed(permission, key.as_ref(), now).map(drop);
+        self.fresh(&basis)?;
         outcome
     }
 
@@ -195,7 +186,7 @@ impl Verifier {
             Ok(found) => found,
             Err(reason) => return Decision::unproven(reason),
         };
-        let Some(proof) = prove(key.as_deref(), &digest) else {
+        let Some(proof) = prove(key.as_ref(), &digest) else {
             return Decision::unproven(DenialReason::InvalidCredential);
         };
         if query.caller.is_some_and(|caller| !caller.reach().covers(&proof.key().account_id)) {
@@ -222,7 +213,7 @@ impl Verifier {
     fn look_up(
         &self,
         presented: &Presented<'_>,
-    ) -> Result<(Option<Arc<VerifiableKey>>, Digest), DenialReason> {
+    ) -> Result<(Option<VerifiableKey>, Digest), DenialReason> {
         match presented {
             Presented::Missing => Err(DenialReason::Missing),
             Presented::Malformed => Err(DenialReason::Malformed),
@@ -233,14 +224,10 @@ impl Verifier {
         }
     }
 
-    /// How stale this replica is, if it is not too stale to answer.
-    fn fresh(&self) -> Result<Duration, Error> {
-        let staleness = self.position.staleness(self.clock.as_ref());
-        if staleness > self.basis.max_staleness {
-            Err(Error::Unavailable("this replica has lost touch with the database"))
-        } else {
-            Ok(staleness)
-        }
+    /// How stale an answer on that basis is, if it may be given.
+    fn fresh(&self, basis: &Basis) -> Result<Duration, Error> {
+        let staleness = self.position.staleness(basis, self.clock.as_ref());
+        staleness.ok_or(Error::Unavailable("this replica has lost touch with the database"))
     }
 }
 

@@ -25,14 +25,14 @@ fn at(seconds: i64) -> Timestamp {
 fn house() -> House {
     let (index, position) = (Arc::new(Index::default()), Arc::new(Position::default()));
     let (clock, data_key) = (Arc::new(ManualClock::at(at(0))), Arc::new(DataKey::new([3; 32])));
-    let basis = Basis { store: StoreId([1; 16]), epoch: 1, max_staleness: Duration::from_secs(30) };
+    position.grant(Duration::from_secs(31));
     let verifier = Verifier::new(
         Arc::clone(&index),
         Arc::clone(&data_key),
         Arc::clone(&position),
         Arc::<ManualClock>::clone(&clock),
         Brands::default(),
-        basis,
+        StoreId([1; 16]),
     );
     House { verifier, index, position, clock, data_key }
 }
@@ -106,7 +106,8 @@ fn a_replica_that_lost_touch_for_too_long_answers_nothing() {
     let presented = house.presented("a-key", SECRET);
     let query = Query { presented, question: admission(None), caller: None, explain: false };
     assert!(matches!(house.verifier.verify(&query), Err(Error::Unavailable(_))));
-    house.position.confirm(Duration::from_secs(31));
+    house.position.confirm(Duration::from_secs(31), at(31), house.clock.as_ref());
+    house.position.grant(Duration::from_secs(61));
     assert_eq!(house.ask("a-key", SECRET, None).denial, None);
 }
 

@@ -6,6 +6,7 @@ mod failures;
 mod keys;
 mod offline;
 mod secrets;
+mod store;
 mod verify;
 
 use std::path::PathBuf;

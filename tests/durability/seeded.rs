@@ -17,6 +17,11 @@ impl Random {
         Self(seed)
     }
 
+    /// The decisions of that seed.
+    pub fn from_seed(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// Another one, for a task of its own.
     pub fn fork(&mut self) -> Self {
         Self(self.next())

@@ -31,7 +31,8 @@ on_both_databases! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_two_replicas_write_at_once() {
     let one = Server::start(Database::Postgres).await;
-    let other = Server::on_store(Arc::clone(one.store())).start().await;
+    let url = one.store().url.clone().expect("PostgreSQL has a URL");
+    let other = Server::on_store(Arc::new(one.store().seen_through(url))).start().await;
     write_at_once([&one, &other]).await;
 }
 

@@ -69,7 +69,7 @@ impl Write {
         match self.clone() {
             Self::Create { account, name, request_id } => {
                 let key = Some(Key { display_name: name, ..key(&account, "durability") });
-                let request = CreateKeyRequest { key, request_id };
+                let request = CreateKeyRequest { key, request_id, ..Default::default() };
                 reply!(admin.create_key(within(deadline, request)), key, secret)
             }
             Self::Rename { key_id, name } => {
@@ -81,7 +81,8 @@ impl Write {
             }
             Self::Rotate { key_id, overlap, request_id } => {
                 let overlap = Some(overlap.try_into().expect("a duration of the proto"));
-                let request = RotateKeyRequest { key_id, overlap, request_id };
+                let request =
+                    RotateKeyRequest { key_id, overlap, request_id, ..Default::default() };
                 reply!(admin.rotate_key(within(deadline, request)), key, secret)
             }
             Self::ExpireSecret { key_id, number } => {

@@ -71,7 +71,7 @@ on_both_databases! {
             application_id: "billing".to_owned(),
             environment: Environment::Live.into(),
             explain: true,
-            presented: None,
+            ..VerifyRequest::default()
         };
         let mut breaking = Breaking { caller: admin.anonymous(), request, reached: Vec::new() };
         breaking.present(id, secret);

@@ -5,6 +5,7 @@ use countersign::rpc::proto::watch_audit_events_request::Start;
 use tonic::Status;
 
 use crate::harness::{Database, Server, key};
+use crate::rpc::at_least::{behind, lost};
 use crate::rpc::batch_verify::too_large;
 use crate::rpc::watchers::slow_reader;
 use crate::rpc::watching::{from, from_now};
@@ -48,6 +49,9 @@ pub async fn statuses() -> Vec<Status> {
         admin.anonymous().list("").await.map(drop),
         customer.list("").await.map(drop),
     ];
+    let minted = admin.mint(key("acme", "billing")).await;
+    outcomes.push(Err(behind(&admin, &minted).await));
+    outcomes.push(Err(lost(Database::Sqlite).await));
     outcomes.push(Err(too_large(&admin).await));
     outcomes.push(Err(slow_reader(&server, &admin).await.status));
     // Its place may be taken for a moment yet by the one before.

@@ -112,6 +112,12 @@ impl Caller {
         Self { channel, presents: Presents(credential) }
     }
 
+    /// Connects when it is first used, and anew whenever the connection was lost.
+    pub fn lazily(endpoint: &str, credential: Option<Credential>) -> Self {
+        let endpoint = Endpoint::from_shared(endpoint.to_owned()).expect("the endpoint is a URL");
+        Self { channel: endpoint.connect_lazy(), presents: Presents(credential) }
+    }
+
     /// The same connection with another credential.
     pub fn with(&self, credential: Credential) -> Self {
         Self { presents: Presents(Some(credential)), ..self.clone() }
@@ -156,12 +162,21 @@ impl Caller {
         credential: &Credential,
         request: VerifyRequest,
     ) -> VerifyResponse {
+        self.try_verify(credential, request).await.expect("Verify answers")
+    }
+
+    /// The same where an error may be the right answer.
+    pub async fn try_verify(
+        &self,
+        credential: &Credential,
+        request: VerifyRequest,
+    ) -> Result<VerifyResponse, Status> {
         let presented = countersign::rpc::proto::Credential {
             key_id: credential.key_id.clone(),
             secret: credential.secret.clone(),
         };
         let presented = Some(verify_request::Presented::Credential(presented));
         let reply = self.verifier().verify(VerifyRequest { presented, ..request }).await;
-        reply.expect("Verify answers").into_inner()
+        reply.map(tonic::Response::into_inner)
     }
 }

@@ -18,6 +18,7 @@
 pub mod canary;
 pub mod client;
 pub mod eventually;
+pub mod following;
 pub mod postgres;
 pub mod process;
 pub mod proxy;

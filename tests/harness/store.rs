@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use countersign::domain::keyring::RootKey;
+
 use super::{Credential, Database, Output, Program, canary, postgres, run, tools};
 
 pub struct Store {
@@ -20,11 +22,50 @@ impl Store {
     pub async fn fresh(database: Database) -> Self {
         let mut store = Self::unprepared(database).await;
         if database == Database::Postgres {
-            store.write_root_key();
-            store.command(["migrate"]).run().succeeded();
-            store.bootstrap();
+            store.prepare();
         }
         store
+    }
+
+    /// A root key and an empty database of PostgreSQL, which is not migrated.
+    pub async fn with_root_key() -> Self {
+        let store = Self::unprepared(Database::Postgres).await;
+        store.write_root_key();
+        store
+    }
+
+    /// The same with its first administrator.
+    pub fn bootstrapped(mut self) -> Self {
+        self.bootstrap();
+        self
+    }
+
+    /// The same on PostgreSQL, in the empty database that this URL names.
+    pub async fn fresh_at(url: String) -> Self {
+        let name = run::unique_name();
+        let data_dir = run::new_data_dir(&name);
+        let mut store =
+            Self { database: Database::Postgres, data_dir, name, url: Some(url), admin: None };
+        store.prepare();
+        store
+    }
+
+    /// The same store as another machine sees it: a data folder of its own, the same root key and administrator, and
+    /// the database reached at that URL.
+    pub fn seen_through(&self, url: String) -> Self {
+        let name = run::unique_name();
+        let data_dir = run::new_data_dir(&name);
+        let seen = Self {
+            database: self.database,
+            data_dir,
+            name,
+            url: Some(url),
+            admin: self.admin.clone(),
+        };
+        let root_key =
+            std::fs::read_to_string(self.root_key_file()).expect("the root key is there");
+        run::write_private(&seen.root_key_file(), &root_key);
+        seen
     }
 
     /// A folder and, on PostgreSQL, an empty database: nothing was done to them yet.
@@ -59,6 +100,15 @@ impl Store {
         self.data_dir.join("root-key")
     }
 
+    /// Makes a new root key beside the others, for the servers that read this file from now on.
+    pub fn add_root_key(&self, key: &RootKey) {
+        let line = key.to_line();
+        let (_, base64) = line.split_once(':').expect("version:base64");
+        canary::record_root_key(base64);
+        let text = std::fs::read_to_string(self.root_key_file()).expect("the root key is there");
+        run::write_private(&self.root_key_file(), &format!("{}\n{}\n", text.trim_end(), *line));
+    }
+
     /// The first admin's credential.
     pub fn admin(&self) -> Credential {
         self.admin
@@ -74,6 +124,12 @@ impl Store {
         if self.database == Database::Sqlite && self.data_dir.join("admin.env").exists() {
             canary::record_secret(&self.admin().secret);
         }
+    }
+
+    fn prepare(&mut self) {
+        self.write_root_key();
+        self.command(["migrate"]).run().succeeded();
+        self.bootstrap();
     }
 
     fn write_root_key(&self) {

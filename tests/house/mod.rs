@@ -44,7 +44,7 @@ const SHOWS_A_SECRET: [&str; 7] = [
     // To seal the reply that may be asked for again.
     "src/control/remember.rs",
     // To hand it over, once.
-    "src/rpc/convert/key.rs",
+    "src/rpc/convert/wait.rs",
     "src/cli/first_credential.rs",
 ];
 

@@ -70,6 +70,8 @@ struct Column {
     name: String,
     credential: Option<Credential>,
     held: Held,
+    /// Whether the key is of the reserved account.
+    reserved: bool,
 }
 
 enum Held {
@@ -80,9 +82,13 @@ enum Held {
 
 impl Column {
     /// What the table says that this caller gets.
-    fn expected(&self, permission: Permission) -> Outcome {
+    fn expected(&self, method: &str, permission: Permission) -> Outcome {
         match &self.held {
             Held::Nothing => Outcome::Unauthenticated,
+            // Replicas belong to no account.
+            Held::Scopes(_) if method.ends_with("/ListReplicas") && !self.reserved => {
+                Outcome::PermissionDenied
+            }
             Held::Scopes(scopes) if scopes.contains(&permission.scope()) => Outcome::Passes,
             Held::Scopes(_) => Outcome::PermissionDenied,
         }
@@ -133,11 +139,17 @@ async fn every_rpc_admits_whom_the_table_says_and_nobody_else() {
     let required = ["--verify-auth", "required"];
     let server = Server::on(Database::Sqlite).await.with_args(required).start().await;
     let admin = server.as_admin().await;
-    let nobody = Column { name: "nobody".to_owned(), credential: None, held: Held::Nothing };
+    let nobody = Column {
+        name: "nobody".to_owned(),
+        credential: None,
+        held: Held::Nothing,
+        reserved: false,
+    };
     let stranger = Column {
         name: "a stranger".to_owned(),
         credential: Some(strangers_credential()),
         held: Held::Nothing,
+        reserved: false,
     };
     let mut columns = vec![nobody, stranger];
     let mut holders: Vec<(String, &str, Vec<&str>)> =
@@ -148,7 +160,8 @@ async fn every_rpc_admits_whom_the_table_says_and_nobody_else() {
     holders.push(("a full admin".to_owned(), RESERVED_ACCOUNT, ALL_RESERVED.into()));
     for (name, account, scopes) in holders {
         let credential = Some(admin.mint(key_with_scopes(account, &scopes)).await.credential);
-        columns.push(Column { name, credential, held: Held::Scopes(scopes) });
+        let reserved = account == RESERVED_ACCOUNT;
+        columns.push(Column { name, credential, held: Held::Scopes(scopes), reserved });
     }
 
     let channel = Endpoint::from_shared(server.endpoint()).unwrap().connect().await.unwrap();
@@ -157,7 +170,7 @@ async fn every_rpc_admits_whom_the_table_says_and_nobody_else() {
     for method in methods() {
         for column in &columns {
             let outcome = call(&channel, &method, column.credential.as_ref()).await;
-            let expected = column.expected(table[&method]);
+            let expected = column.expected(&method, table[&method]);
             if outcome != expected {
                 wrong.push(format!("{method} as {}: {outcome:?}, not {expected:?}", column.name));
             }

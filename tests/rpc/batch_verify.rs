@@ -11,7 +11,7 @@ use super::verbs::key_with_scopes;
 use crate::harness::{Caller, Credential, Database, Server, key};
 use crate::on_both_databases;
 
-fn about(credential: &Credential) -> VerifyRequest {
+pub(super) fn about(credential: &Credential) -> VerifyRequest {
     VerifyRequest { presented: Some(Presented::Token(credential.token())), ..Default::default() }
 }
 
@@ -31,7 +31,7 @@ fn answer(entry: &Entry) -> &VerifyResponse {
 
 /// An error in the place of an answer, as the call's own would be.
 #[track_caller]
-fn status(entry: &Entry) -> Status {
+pub(super) fn status(entry: &Entry) -> Status {
     let Entry::Error(error) = entry else { panic!("an answer") };
     Status::with_details(error.code.into(), &*error.message, error.encode_to_vec().into())
 }

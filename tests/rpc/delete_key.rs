@@ -14,7 +14,7 @@ on_both_databases! {
         let minted = admin.mint(key("acme", "billing")).await;
         let id = &minted.key.key_id;
         admin.revoke(id).await.unwrap();
-        let request = DeleteKeyRequest { key_id: id.clone(), comment: "GDPR".to_owned() };
+        let request = DeleteKeyRequest { key_id: id.clone(), comment: "GDPR".to_owned(), ..Default::default() };
         let reply = admin.admin().delete_key(request).await.unwrap().into_inner();
         assert!(!reply.consistency_token.is_empty());
 
@@ -82,7 +82,7 @@ async fn bad_input_is_named() {
     let id = admin.mint(key("acme", "billing")).await.key.key_id;
     admin.revoke(&id).await.unwrap();
     for (comment, words) in [("a\tb".to_owned(), "control"), ("x".repeat(1_025), "at most 1024")] {
-        let request = DeleteKeyRequest { key_id: id.clone(), comment };
+        let request = DeleteKeyRequest { key_id: id.clone(), comment, ..Default::default() };
         invalid(admin.admin().delete_key(request).await, "comment", words);
     }
     invalid(admin.delete("").await, "key_id", "must not be empty");

@@ -47,7 +47,8 @@ async fn bad_input_is_named() {
     invalid(admin.disable("").await, "key_id", "must not be empty");
     not_found(admin.disable("nobody").await, "nobody");
     assert_eq!(admin.history_of(&id).await, ["CREATED"]);
-    let longest = DisableKeyRequest { key_id: id, comment: "ü".repeat(1_024), force: false };
+    let longest =
+        DisableKeyRequest { key_id: id, comment: "ü".repeat(1_024), ..Default::default() };
     admin.admin().disable_key(longest).await.expect("the longest comment");
 }
 

@@ -15,7 +15,7 @@ on_both_databases! {
         let minted = admin.mint(key("acme", "billing")).await;
         let id = &minted.key.key_id;
         admin.disable(id).await.unwrap();
-        let request = EnableKeyRequest { key_id: id.clone(), comment: "back".to_owned() };
+        let request = EnableKeyRequest { key_id: id.clone(), comment: "back".to_owned(), ..Default::default() };
         let enabled = admin.admin().enable_key(request).await.unwrap().into_inner().key.unwrap();
         assert_eq!(enabled.state(), State::Active);
         assert!(admin.verify(&minted.credential).await.allowed, "as soon as the reply is here");
@@ -64,7 +64,7 @@ async fn bad_input_is_named() {
     let id = admin.mint(key("acme", "billing")).await.key.key_id;
     admin.disable(&id).await.unwrap();
     for (comment, words) in [("\u{7}".to_owned(), "control"), ("x".repeat(1_025), "at most 1024")] {
-        let request = EnableKeyRequest { key_id: id.clone(), comment };
+        let request = EnableKeyRequest { key_id: id.clone(), comment, ..Default::default() };
         invalid(admin.admin().enable_key(request).await, "comment", words);
     }
     invalid(admin.enable("").await, "key_id", "must not be empty");

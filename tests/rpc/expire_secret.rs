@@ -81,7 +81,8 @@ async fn the_last_secret_of_the_last_administrator_stays_unless_forced() {
     let new = admin.with(admin.rotate(&own, 3_600).await.unwrap());
     last_administrator(new.expire_secret(&own, 2).await);
     new.expire_secret(&own, 1).await.expect("the other version lasts");
-    let by_force = ExpireSecretRequest { key_id: own, number: 2, force: true };
+    let by_force =
+        ExpireSecretRequest { key_id: own, number: 2, force: true, ..Default::default() };
     new.admin().expire_secret(by_force).await.expect("forced");
     refused(new.list("").await, Code::Unauthenticated, "UNAUTHENTICATED");
 }

@@ -97,7 +97,7 @@ async fn an_event_says_who_did_it_and_from_where() {
     let mut request = Request::new(countersign::rpc::proto::UpdateKeyRequest {
         key: Some(renamed),
         update_mask: super::verbs::mask(&["display_name"]),
-        force: false,
+        ..Default::default()
     });
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     request.metadata_mut().insert("traceparent", parent.parse().unwrap());

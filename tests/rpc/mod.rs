@@ -10,6 +10,7 @@ mod expire_secret;
 mod get_key;
 mod list_audit_events;
 mod list_keys;
+mod list_replicas;
 mod revoke_key;
 mod rotate_key;
 mod update_key;
@@ -17,6 +18,7 @@ mod verify;
 mod verify_credentials;
 mod watch_audit_events;
 
+pub mod at_least;
 pub mod batch_verify;
 pub mod refusal;
 pub mod verbs;

@@ -11,7 +11,7 @@ use crate::on_both_databases;
 
 fn request(key_id: &str, reason: RevokeReason, comment: &str) -> RevokeKeyRequest {
     let (key_id, comment) = (key_id.to_owned(), comment.to_owned());
-    RevokeKeyRequest { key_id, reason: reason.into(), comment, force: false }
+    RevokeKeyRequest { key_id, reason: reason.into(), comment, ..Default::default() }
 }
 
 on_both_databases! {

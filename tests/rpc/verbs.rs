@@ -49,7 +49,11 @@ impl Caller {
     }
 
     pub async fn create(&self, key: Key, request_id: &str) -> Result<CreateKeyResponse, Status> {
-        let request = CreateKeyRequest { key: Some(key), request_id: request_id.to_owned() };
+        let request = CreateKeyRequest {
+            key: Some(key),
+            request_id: request_id.to_owned(),
+            ..Default::default()
+        };
         let reply = self.admin().create_key(request).await?.into_inner();
         canary::record_secret(&reply.secret);
         Ok(reply)
@@ -77,7 +81,12 @@ impl Caller {
     }
 
     async fn update_with(&self, key: Key, paths: &[&str], force: bool) -> Result<Key, Status> {
-        let request = UpdateKeyRequest { key: Some(key), update_mask: mask(paths), force };
+        let request = UpdateKeyRequest {
+            key: Some(key),
+            update_mask: mask(paths),
+            force,
+            ..Default::default()
+        };
         Ok(self.admin().update_key(request).await?.into_inner().key.expect("a key"))
     }
 
@@ -97,6 +106,7 @@ impl Caller {
             key_id: key_id.to_owned(),
             overlap: Some(Duration { seconds: overlap, nanos: 0 }),
             request_id: request_id.to_owned(),
+            ..Default::default()
         };
         let reply = self.admin().rotate_key(request).await?.into_inner();
         canary::record_secret(&reply.secret);

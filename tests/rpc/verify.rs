@@ -36,7 +36,7 @@ on_both_databases! {
             environment: Environment::Live.into(),
             client_ip: "2001:db8::1".to_owned(),
             presented: token(&minted.credential.token()),
-            explain: false,
+            ..VerifyRequest::default()
         };
         let answer = ask(&anyone, everything).await.unwrap();
         assert!(answer.allowed);

@@ -142,8 +142,10 @@ pub fn real_url(settings: &Settings) -> String {
     format!("{server}/{database}")
 }
 
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 12] = [
     "store",
+    "epochs",
+    "replicas",
     "data_keys",
     "keys",
     "key_secrets",

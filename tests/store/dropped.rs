@@ -5,8 +5,10 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use countersign::domain::replica::ReplicaRow;
+
 use super::bench::*;
-use crate::harness::eventually;
+use crate::harness::{Database, eventually};
 use crate::on_both_databases;
 
 /// A future that is over after so many polls, whether or not it is done.
@@ -80,6 +82,37 @@ on_both_databases! {
         no_transaction_is_open(&bench).await;
         bench.assert_log_is_right().await;
     }
+}
+
+#[tokio::test]
+async fn a_dropped_beat_leaves_no_transaction_open_and_no_answer_behind() {
+    let bench = Bench::new(Database::Postgres).await;
+    let store = bench.store.for_follower();
+    let row = ReplicaRow {
+        id: "r1".to_owned(),
+        lease_ms: 1_000,
+        applied: 0,
+        beat: 1,
+        beat_age: Duration::ZERO,
+        version: "0.1.0".to_owned(),
+        reads_up_to: 2,
+        root_key_versions: vec![1],
+    };
+    store.register(&row).await.expect("registers");
+    let (mut beat, mut complete) = (1, 0);
+    for polls in (1..40).cycle() {
+        beat += 2;
+        let beaten = cut_after(polls, store.beat("r1", beat, 0, None)).await;
+        complete += usize::from(beaten.is_some());
+        // The next answer is one to the next question.
+        assert!(store.beat("r1", beat + 1, 0, None).await.expect("beats"));
+        assert_eq!(store.poll("r1", 0).await.expect("polls").beat, Some(beat + 1));
+        if complete == 10 {
+            break;
+        }
+        assert!(beat < 10_000, "it never gets done");
+    }
+    no_transaction_is_open(&bench).await;
 }
 
 async fn no_transaction_is_open(bench: &Bench) {

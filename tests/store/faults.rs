@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use countersign::domain::Error;
-use countersign::domain::audit::EventType;
+use countersign::domain::audit::{Actor, EventType};
 use countersign::store::{InjectedFault, Store};
 
 use super::bench::*;
@@ -22,9 +22,10 @@ enum Operation {
     Delete,
     ForgetReplies,
     InsertMany,
+    Accept,
 }
 
-const ALL: [Operation; 8] = [
+const ALL: [Operation; 9] = [
     Operation::Create,
     Operation::CreateRemembered,
     Operation::Update,
@@ -33,13 +34,14 @@ const ALL: [Operation; 8] = [
     Operation::Delete,
     Operation::ForgetReplies,
     Operation::InsertMany,
+    Operation::Accept,
 ];
 
 impl Operation {
     /// What must be there first.
     async fn prepare(self, bench: &Bench, id: &str) {
         match self {
-            Self::Create | Self::CreateRemembered | Self::InsertMany => {}
+            Self::Create | Self::CreateRemembered | Self::InsertMany | Self::Accept => {}
             Self::Update | Self::Rotate | Self::Delete => {
                 create(&bench.store, id).await.expect("creates");
             }
@@ -84,6 +86,10 @@ impl Operation {
                     (key, event)
                 });
                 store.insert_many(keys.collect()).await.map(drop)
+            }
+            Self::Accept => {
+                let epoch = store.end().await?.epoch;
+                store.accept(epoch, &Actor::local("test")).await.map(drop)
             }
         }
     }

@@ -10,10 +10,11 @@ use countersign::domain::position::Position;
 use countersign::domain::time::SystemClock;
 use countersign::domain::tree;
 use countersign::domain::verdict::{IndexChange, Standing};
-use countersign::log::{self, Feeds};
+use countersign::log::Settings;
 use countersign::store::EventQuery;
 
 use super::bench::*;
+use crate::harness::following::follow;
 use crate::on_both_databases;
 
 /// Makes the second event, the last one, look as a later release wrote it: of another type, in a newer form with
@@ -58,13 +59,9 @@ on_both_databases! {
                 applied.lock().expect("no panic").push(key.standing);
             }
         });
-        let feeds = Feeds { follower: bench.store.for_follower(), watchers: bench.store.clone() };
-        let of = (bench.store.store_id(), bench.store.epoch());
-        let settings = log::Settings::default();
-        let position = Arc::new(Position::default());
-        let clock = Arc::new(SystemClock::start());
-        let started = log::start(feeds, of, settings, clock, position, apply).await;
-        let (log, follower) = started.expect("starts");
+        let (position, clock) = (Arc::new(Position::default()), Arc::new(SystemClock::start()));
+        let (log, follower) =
+            follow(&bench.store, Settings::default(), clock, position, apply).await;
 
         let revoked = Lifecycle::Revoked(RevokeReason::Abuse);
         let changed = change(&bench.store, "k1", EventType::KeyRevoked, |key, _| {

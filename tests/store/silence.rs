@@ -7,13 +7,15 @@ use std::time::Duration;
 use countersign::domain::Error;
 use countersign::domain::position::Position;
 use countersign::domain::random::OsRandom;
+use countersign::domain::replica::ReplicaRow;
 use countersign::domain::time::{Clock, SystemClock};
 use countersign::domain::verdict::IndexChange;
-use countersign::log::{self, Feeds};
+use countersign::log::Settings;
 use countersign::store::{DatabaseUrl, Store};
 use tokio::task::JoinSet;
 
 use super::bench::*;
+use crate::harness::following::follow;
 use crate::harness::{Database, Proxy, eventually, postgres};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -71,6 +73,42 @@ async fn reads_and_changes_end_and_work_again_when_it_is_back() {
     bench.assert_log_is_right().await;
 }
 
+#[tokio::test]
+async fn polls_and_beats_end_soon_and_go_on_with_another_connection() {
+    let bench = Bench::new(Database::Postgres).await;
+    let (store, proxy) = through_a_proxy(&bench).await;
+    let store = store.for_follower();
+    let row = ReplicaRow {
+        id: "r1".to_owned(),
+        lease_ms: 1_000,
+        applied: 0,
+        beat: 1,
+        beat_age: Duration::ZERO,
+        version: "0.1.0".to_owned(),
+        reads_up_to: 2,
+        root_key_versions: vec![1],
+    };
+    store.register(&row).await.expect("registers");
+    assert!(store.poll("r1", 0).await.is_ok());
+
+    proxy.go_silent();
+    let asked = async {
+        // More than there are connections at once, so that each of them has gone silent.
+        let polls = (0..5).map(|_| store.poll("r1", 0));
+        let polled = futures::future::join_all(polls).await;
+        let beaten = store.beat("r1", 2, 0, None).await;
+        polled.into_iter().all(said_it_can_not) && said_it_can_not(beaten)
+    };
+    let said = tokio::time::timeout(PATIENCE, asked).await;
+    assert!(said.expect("nobody waits for ever"), "nobody is told anything else");
+
+    proxy.heal();
+    eventually("polls work again", PATIENCE, async || store.poll("r1", 0).await.ok()).await;
+    eventually("beats work again", PATIENCE, async || store.beat("r1", 3, 0, None).await.ok())
+        .await;
+    assert_eq!(store.poll("r1", 0).await.expect("polls").beat, Some(3));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_follower_gets_over_it() {
     let bench = Bench::new(Database::Postgres).await;
@@ -85,11 +123,8 @@ async fn the_follower_gets_over_it() {
             applied.lock().expect("no panic").push(key.key_id.to_string());
         }
     });
-    let feeds = Feeds { follower: store.for_follower(), watchers: store.clone() };
-    let of = (store.store_id(), store.epoch());
-    let settings = log::Settings::default();
-    let started = log::start(feeds, of, settings, clock.clone(), position.clone(), apply).await;
-    let (_log, follower) = started.expect("starts");
+    let (_log, follower) =
+        follow(&store, Settings::default(), clock.clone(), position.clone(), apply).await;
     tokio::spawn(follower.run());
     create(&bench.store, "k2").await.expect("creates");
     eventually("it follows", PATIENCE, async || position.applied() == 2).await;
@@ -97,14 +132,14 @@ async fn the_follower_gets_over_it() {
     proxy.go_silent();
     create(&bench.store, "k3").await.expect("creates, around the proxy");
     eventually("it has had no news for more than the limit of a read", PATIENCE, async || {
-        position.staleness(&*clock) > Duration::from_secs(1)
+        position.since_poll(&*clock) > Duration::from_secs(1)
     })
     .await;
     assert_eq!(position.applied(), 2);
     proxy.heal();
     eventually("it goes on", PATIENCE, async || position.applied() == 3).await;
     eventually("it is up to date", PATIENCE, async || {
-        position.staleness(&*clock) < Duration::from_secs(1)
+        position.since_poll(&*clock) < Duration::from_secs(1)
     })
     .await;
     assert_eq!(*seen.lock().expect("no panic"), ["k1", "k2", "k3"]);

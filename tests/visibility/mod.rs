@@ -18,8 +18,9 @@ use countersign::domain::position::Position;
 use countersign::domain::random::{OsRandom, draw};
 use countersign::domain::time::{Clock, SystemClock};
 use countersign::store::{DatabaseUrl, Settings, Store, migrate};
-use countersign::verify::{Basis, Index, Verifier};
+use countersign::verify::{Index, Verifier};
 
+use crate::harness::following::follow;
 use crate::harness::{canary, run};
 
 /// The verbs over a fresh store whose log is loaded and then not followed, and an administrator.
@@ -44,20 +45,22 @@ async fn blind() -> (Control, Store, Principal) {
         let index = Arc::clone(&index);
         Box::new(move |change| index.apply(change))
     };
-    let of = (store.store_id(), store.epoch());
     let impatient = countersign::log::Settings {
         visible_within: Duration::from_millis(50),
         ..countersign::log::Settings::default()
     };
-    let feeds = countersign::log::Feeds { follower: store.for_follower(), watchers: store.clone() };
     let (clock_too, position_too) = (Arc::clone(&clock), Arc::clone(&position));
-    let started = countersign::log::start(feeds, of, impatient, clock_too, position_too, apply);
-    let (log, _not_run) = started.await.expect("loads");
+    let (log, _not_run) = follow(&store, impatient, clock_too, position_too, apply).await;
 
-    let basis = Basis { store: of.0, epoch: of.1, max_staleness: Duration::from_secs(600) };
     let data_key = Arc::clone(store.data_key());
-    let verifier =
-        Verifier::new(index, data_key, position, Arc::clone(&clock), brands.clone(), basis);
+    let verifier = Verifier::new(
+        index,
+        data_key,
+        position,
+        Arc::clone(&clock),
+        brands.clone(),
+        store.store_id(),
+    );
     let presented = from_pair(first.key_id.as_str(), first.secret.expose(), &brands);
     let principal = verifier.authenticate(&presented, None, Origin::default()).expect("admitted");
     let control = Control::new(store.clone(), log, clock, Arc::new(OsRandom), brands);
@@ -76,8 +79,8 @@ async fn a_secret_is_handed_over_and_an_end_is_not_promised() {
     };
     let create = CreateKey { draft, request_id: String::new() };
     let made = control.create_key(&admin, create).await.expect("the secret would be lost");
-    canary::record_secret(made.secret.expose());
-    let key_id = made.view.key.key_id.to_string();
+    canary::record_secret(made.reply.secret.expose());
+    let key_id = made.reply.view.key.key_id.to_string();
 
     let rotate = |overlap| RotateKey {
         key_id: key_id.clone(),
@@ -85,7 +88,7 @@ async fn a_secret_is_handed_over_and_an_end_is_not_promised() {
         request_id: String::new(),
     };
     let second = control.rotate_key(&admin, rotate(3_600)).await.expect("nobody is cut off");
-    canary::record_secret(second.secret.expose());
+    canary::record_secret(second.reply.secret.expose());
     let unseen = control.rotate_key(&admin, rotate(0)).await.map(drop);
     assert!(matches!(unseen, Err(Error::Unavailable(_))), "the old ones still pass here");
 

@@ -1,10 +1,10 @@
 //! `countersign audit list`
 
 use super::show::{HEADER, row};
-use crate::cli::call::Server;
+use crate::cli::call::{Admin, Server};
 use crate::cli::failure::Failure;
-use crate::cli::{json, output, table};
-use crate::rpc::proto::{AuditEvent, ListAuditEventsRequest};
+use crate::cli::pages::Listing;
+use crate::rpc::proto::ListAuditEventsRequest;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -25,33 +25,17 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Page by page: as JSON each event as soon as it is there, else one table of all.
 pub(super) async fn run(server: &Server, args: Args) -> Result<(), Failure> {
-    let mut left = args.limit.unwrap_or(usize::MAX);
-    let mut rows = Vec::new();
-    let mut request = ListAuditEventsRequest {
-        filter: args.filter,
-        page_size: args.page_size,
-        page_token: String::new(),
+    let Args { filter, page_size, limit, json: in_json } = args;
+    let listing = Listing { limit, in_json, message: "AuditEvent", header: &HEADER, row };
+    let page = async |page_token| {
+        let request = ListAuditEventsRequest { filter: filter.clone(), page_size, page_token };
+        let ask = |mut admin: Admin| {
+            let request = request.clone();
+            async move { admin.list_audit_events(request).await }
+        };
+        let page = server.read(ask).await?;
+        Ok((page.events, page.next_page_token))
     };
-    while left > 0 {
-        let page = server
-            .ask(|mut admin| {
-                let request = request.clone();
-                async move { admin.list_audit_events(request).await }
-            })
-            .await?;
-        let events: Vec<AuditEvent> = page.events.into_iter().take(left).collect();
-        left = left.saturating_sub(events.len());
-        if args.json {
-            events.iter().try_for_each(|event| json::print("AuditEvent", event))?;
-        } else {
-            rows.extend(events.iter().map(row));
-        }
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() {
-            break;
-        }
-    }
-    if args.json { Ok(()) } else { Ok(output::line(&table::rows(&HEADER, rows))?) }
+    listing.print(page).await
 }

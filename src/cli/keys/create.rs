@@ -1,10 +1,10 @@
 //! `countersign keys create`
 
-use super::show::{key_of, secret};
+use super::show::minted;
+use super::wait::{Outcome, Wait};
 use super::{World, parse_label};
-use crate::cli::call::{Server, request_id};
+use crate::cli::call::{Server, repeat, request_id};
 use crate::cli::failure::Failure;
-use crate::cli::json;
 use crate::cli::time::{When, parse_when};
 use crate::rpc::proto::{CreateKeyRequest, Environment, Key};
 
@@ -49,6 +49,9 @@ pub(super) struct Args {
     /// Makes it safe to run the same command again [default: a random one]
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
+
+    #[command(flatten)]
+    wait: Wait,
 }
 
 pub(super) async fn run(server: &Server, args: Args, in_json: bool) -> Result<(), Failure> {
@@ -66,15 +69,19 @@ pub(super) async fn run(server: &Server, args: Args, in_json: bool) -> Result<()
         expire_time,
         ..Key::default()
     };
-    let request = CreateKeyRequest { key: Some(key), request_id: request_id(args.request_id)? };
+    let request_id = request_id(args.request_id)?;
+    let request = CreateKeyRequest { key: Some(key), request_id, wait: args.wait.number() };
     let reply = server
         .ask(|mut admin| {
             let request = request.clone();
             async move { admin.create_key(request).await }
         })
-        .await?;
-    if in_json {
-        return json::print("CreateKeyResponse", &reply);
-    }
-    secret(&key_of(reply.key)?, &reply.secret)
+        .await
+        .map_err(|failure| failure.or_repeat(repeat(&request.request_id)))?;
+    let outcome = Outcome {
+        wait: args.wait,
+        replicas: &reply.replicas,
+        effective_everywhere_by: reply.effective_everywhere_by.as_ref(),
+    };
+    minted(in_json, "CreateKeyResponse", &reply, reply.key.clone(), &reply.secret, &outcome)
 }

@@ -1,6 +1,7 @@
 //! `countersign keys disable`, `enable`, `revoke` and `delete`
 
 use super::show::changed;
+use super::wait::{Outcome, Wait};
 use crate::cli::call::Server;
 use crate::cli::failure::Failure;
 use crate::cli::{json, output};
@@ -20,6 +21,9 @@ pub(super) struct Disable {
     /// Allow a change after which no key could administer the service any more
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    wait: Wait,
 }
 
 #[derive(clap::Args)]
@@ -30,6 +34,9 @@ pub(super) struct Enable {
     /// Why, for the log
     #[arg(long, default_value = "", hide_default_value = true)]
     comment: String,
+
+    #[command(flatten)]
+    wait: Wait,
 }
 
 #[derive(clap::Args)]
@@ -48,6 +55,9 @@ pub(super) struct Revoke {
     /// Allow a change after which no key could administer the service any more
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    wait: Wait,
 }
 
 #[derive(clap::Args)]
@@ -58,6 +68,9 @@ pub(super) struct Delete {
     /// Why, for the log
     #[arg(long, default_value = "", hide_default_value = true)]
     comment: String,
+
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// `RevokeReason`, as a flag says it.
@@ -91,53 +104,75 @@ impl From<Reason> for RevokeReason {
 }
 
 pub(super) async fn disable(server: &Server, args: Disable, in_json: bool) -> Result<(), Failure> {
-    let Disable { key_id, comment, force } = args;
-    let request = DisableKeyRequest { key_id, comment, force };
+    let Disable { key_id, comment, force, wait } = args;
+    let request = DisableKeyRequest { key_id, comment, force, wait: wait.number() };
     let reply = server
         .ask(|mut admin| {
             let request = request.clone();
             async move { admin.disable_key(request).await }
         })
         .await?;
-    changed(in_json, "DisableKeyResponse", &reply, reply.key.clone())
+    let outcome = Outcome {
+        wait,
+        replicas: &reply.replicas,
+        effective_everywhere_by: reply.effective_everywhere_by.as_ref(),
+    };
+    changed(in_json, "DisableKeyResponse", &reply, reply.key.clone(), &outcome)
 }
 
 pub(super) async fn enable(server: &Server, args: Enable, in_json: bool) -> Result<(), Failure> {
-    let Enable { key_id, comment } = args;
-    let request = EnableKeyRequest { key_id, comment };
+    let Enable { key_id, comment, wait } = args;
+    let request = EnableKeyRequest { key_id, comment, wait: wait.number() };
     let reply = server
         .ask(|mut admin| {
             let request = request.clone();
             async move { admin.enable_key(request).await }
         })
         .await?;
-    changed(in_json, "EnableKeyResponse", &reply, reply.key.clone())
+    let outcome = Outcome {
+        wait,
+        replicas: &reply.replicas,
+        effective_everywhere_by: reply.effective_everywhere_by.as_ref(),
+    };
+    changed(in_json, "EnableKeyResponse", &reply, reply.key.clone(), &outcome)
 }
 
 pub(super) async fn revoke(server: &Server, args: Revoke, in_json: bool) -> Result<(), Failure> {
-    let Revoke { key_id, reason, comment, force } = args;
+    let Revoke { key_id, reason, comment, force, wait } = args;
     let reason = RevokeReason::from(reason).into();
-    let request = RevokeKeyRequest { key_id, reason, comment, force };
+    let request = RevokeKeyRequest { key_id, reason, comment, force, wait: wait.number() };
     let reply = server
         .ask(|mut admin| {
             let request = request.clone();
             async move { admin.revoke_key(request).await }
         })
         .await?;
-    changed(in_json, "RevokeKeyResponse", &reply, reply.key.clone())
+    let outcome = Outcome {
+        wait,
+        replicas: &reply.replicas,
+        effective_everywhere_by: reply.effective_everywhere_by.as_ref(),
+    };
+    changed(in_json, "RevokeKeyResponse", &reply, reply.key.clone(), &outcome)
 }
 
 pub(super) async fn delete(server: &Server, args: Delete, in_json: bool) -> Result<(), Failure> {
-    let Delete { key_id, comment } = args;
-    let request = DeleteKeyRequest { key_id, comment };
+    let Delete { key_id, comment, wait } = args;
+    let request = DeleteKeyRequest { key_id, comment, wait: wait.number() };
     let reply = server
         .ask(|mut admin| {
             let request = request.clone();
             async move { admin.delete_key(request).await }
         })
         .await?;
+    let outcome = Outcome {
+        wait,
+        replicas: &reply.replicas,
+        effective_everywhere_by: reply.effective_everywhere_by.as_ref(),
+    };
+    outcome.warn();
     if in_json {
         return json::print("DeleteKeyResponse", &reply);
     }
-    Ok(output::line(&format!("{} is deleted", request.key_id))?)
+    output::line(&format!("{} is deleted", request.key_id))?;
+    Ok(output::line(&format!("in force on {}", outcome.shown()))?)
 }

@@ -1,10 +1,11 @@
 //! `countersign keys get` and `countersign keys list`
 
 use super::show::{self, HEADER, row};
-use crate::cli::call::Server;
+use crate::cli::call::{Admin, Server};
 use crate::cli::failure::Failure;
-use crate::cli::{json, output, table};
-use crate::rpc::proto::{GetKeyRequest, Key, ListKeysRequest};
+use crate::cli::pages::Listing;
+use crate::cli::{json, output};
+use crate::rpc::proto::{GetKeyRequest, ListKeysRequest};
 
 #[derive(clap::Args)]
 pub(super) struct Get {
@@ -34,7 +35,7 @@ pub(super) struct List {
 pub(super) async fn get(server: &Server, args: Get, in_json: bool) -> Result<(), Failure> {
     let request = GetKeyRequest { key_id: args.key_id };
     let reply = server
-        .ask(|mut admin| {
+        .read(|mut admin| {
             let request = request.clone();
             async move { admin.get_key(request).await }
         })
@@ -43,34 +44,18 @@ pub(super) async fn get(server: &Server, args: Get, in_json: bool) -> Result<(),
     if in_json { json::print("Key", &key) } else { Ok(output::line(&show::details(&key))?) }
 }
 
-/// Page by page: as JSON each key as soon as it is there, else one table of all.
 pub(super) async fn list(server: &Server, args: List, in_json: bool) -> Result<(), Failure> {
-    let mut left = args.limit.unwrap_or(usize::MAX);
-    let mut rows = Vec::new();
-    let mut request = ListKeysRequest {
-        filter: args.filter,
-        order_by: args.order_by,
-        page_size: args.page_size,
-        page_token: String::new(),
+    let List { filter, order_by, page_size, limit } = args;
+    let listing = Listing { limit, in_json, message: "Key", header: &HEADER, row };
+    let page = async |page_token| {
+        let (filter, order_by) = (filter.clone(), order_by.clone());
+        let request = ListKeysRequest { filter, order_by, page_size, page_token };
+        let ask = |mut admin: Admin| {
+            let request = request.clone();
+            async move { admin.list_keys(request).await }
+        };
+        let page = server.read(ask).await?;
+        Ok((page.keys, page.next_page_token))
     };
-    while left > 0 {
-        let page = server
-            .ask(|mut admin| {
-                let request = request.clone();
-                async move { admin.list_keys(request).await }
-            })
-            .await?;
-        let keys: Vec<Key> = page.keys.into_iter().take(left).collect();
-        left = left.saturating_sub(keys.len());
-        if in_json {
-            keys.iter().try_for_each(|key| json::print("Key", key))?;
-        } else {
-            rows.extend(keys.iter().map(row));
-        }
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() {
-            break;
-        }
-    }
-    if in_json { Ok(()) } else { Ok(output::line(&table::rows(&HEADER, rows))?) }
+    listing.print(page).await
 }

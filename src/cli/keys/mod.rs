@@ -7,6 +7,7 @@ mod mint;
 mod rotate;
 mod show;
 mod update;
+mod wait;
 
 use clap::Subcommand;
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::show::{changed, key_of, secret};
-use crate::cli::call::{Server, request_id};
+use super::show::{changed, minted};
+use super::wait::{Outcome, Wait};
+use crate::cli::call::{Server, repeat, request_id};
 use crate::cli::failure::Failure;
-use crate::cli::json;
 use crate::cli::time::{duration_to_proto, parse_duration};
 use crate::rpc::proto::{ExpireSecretRequest, RotateKeyRequest};
 
@@ -21,6 +21,9 @@ pub(super) struct Rotate {
     /// Makes it safe to run the same command again [default: a random one]
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
+
+    #[command(flatten)]
+    wait: Wait,
 }
 
 #[derive(clap::Args)]
@@ -34,23 +37,34 @@ pub(super) struct ExpireSecret {
     /// Allow a change after which no key could administer the service any more
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    wait: Wait,
 }
 
 pub(super) async fn rotate(server: &Server, args: Rotate, in_json: bool) -> Result<(), Failure> {
     let overlap = duration_to_proto(args.overlap);
     let overlap = overlap.map_err(|why| Failure::Said(format!("--overlap {why}")))?;
     let request_id = request_id(args.request_id)?;
-    let request = RotateKeyRequest { key_id: args.key_id, overlap: Some(overlap), request_id };
+    let request = RotateKeyRequest {
+        key_id: args.key_id,
+        overlap: Some(overlap),
+        request_id,
+        wait: args.wait.number(),
+    };
     let reply = server
         .ask(|mut admin| {
             let request = request.clone();
             async move { admin.rotate_key(request).await }
         })
-        .await?;
-    if in_json {
-        return json::print("RotateKeyResponse", &reply);
-    }
-    secret(&key_of(reply.key)?, &reply.secret)
+        .await
+        .map_err(|failure| failure.or_repeat(repeat(&request.request_id)))?;
+    let outcome = Outcome {
+        wait: args.wait,
+        replicas: &reply.replicas,
+        effective_everywhere_by: reply.effective_everywhere_by.as_ref(),
+    };
+    minted(in_json, "RotateKeyResponse", &reply, reply.key.clone(), &reply.secret, &outcome)
 }
 
 pub(super) async fn expire_secret(
@@ -58,13 +72,18 @@ pub(super) async fn expire_secret(
     args: ExpireSecret,
     in_json: bool,
 ) -> Result<(), Failure> {
-    let ExpireSecret { key_id, number, force } = args;
-    let request = ExpireSecretRequest { key_id, number, force };
+    let ExpireSecret { key_id, number, force, wait } = args;
+    let request = ExpireSecretRequest { key_id, number, force, wait: wait.number() };
     let reply = server
         .ask(|mut admin| {
             let request = request.clone();
             async move { admin.expire_secret(request).await }
         })
         .await?;
-    changed(in_json, "ExpireSecretResponse", &reply, reply.key.clone())
+    let outcome = Outcome {
+        wait,
+        replicas: &reply.replicas,
+        effective_everywhere_by: reply.effective_everywhere_by.as_ref(),
+    };
+    changed(in_json, "ExpireSecretResponse", &reply, reply.key.clone(), &outcome)
 }

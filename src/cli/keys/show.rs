@@ -1,5 +1,8 @@
 //! Keys for people.
 
+use zeroize::Zeroizing;
+
+use super::wait::Outcome;
 use crate::cli::failure::Failure;
 use crate::cli::{json, output, table};
 use crate::rpc::proto::key::State;
@@ -16,19 +19,45 @@ pub(super) fn changed(
     name: &str,
     reply: &impl prost::Message,
     key: Option<Key>,
+    outcome: &Outcome<'_>,
 ) -> Result<(), Failure> {
+    outcome.warn();
     if in_json {
         return json::print(name, reply);
     }
-    Ok(output::line(&details(&key_of(key)?))?)
+    Ok(output::line(&details_and(&key_of(key)?, outcome))?)
 }
 
-/// A new secret and its key.
-pub(super) fn secret(key: &Key, secret: &str) -> Result<(), Failure> {
-    output::line(&format!("key id  {}", key.key_id))?;
-    output::line(&format!("secret  {secret}"))?;
-    output::line("The secret is shown this once: store it now.\n")?;
-    Ok(output::line(&details(key))?)
+/// A new secret and its key. If they can't be written, it is said which secret is lost.
+pub(super) fn minted(
+    in_json: bool,
+    name: &str,
+    reply: &impl prost::Message,
+    key: Option<Key>,
+    secret: &str,
+    outcome: &Outcome<'_>,
+) -> Result<(), Failure> {
+    outcome.warn();
+    let key = key_of(key)?;
+    let printed = if in_json {
+        json::print(name, reply)
+    } else {
+        // In one piece, so that nobody reads half of it.
+        let text = Zeroizing::new(format!(
+            "key id  {}\nsecret  {secret}\nThe secret is shown this once: store it now.\n\n{}\n",
+            key.key_id,
+            details_and(&key, outcome)
+        ));
+        output::text(&text).map_err(Failure::from)
+    };
+    printed.map_err(|failure| failure.with_lost_secret(&key.key_id))
+}
+
+/// All that is known of a key, and where that is in force.
+fn details_and(key: &Key, outcome: &Outcome<'_>) -> String {
+    let mut pairs = pairs(key);
+    pairs.push(("in force on", outcome.shown()));
+    table::pairs(&pairs)
 }
 
 /// The header of a list.
@@ -50,6 +79,10 @@ pub(super) fn row(key: &Key) -> Vec<String> {
 
 /// All that is known of a key.
 pub(super) fn details(key: &Key) -> String {
+    table::pairs(&pairs(key))
+}
+
+fn pairs(key: &Key) -> Vec<(&'static str, String)> {
     let labels: Vec<String> = {
         let mut labels: Vec<_> = key.labels.iter().collect();
         labels.sort();
@@ -81,7 +114,7 @@ pub(super) fn details(key: &Key) -> String {
     let secrets: Vec<String> = key.secrets.iter().map(secret_version).collect();
     pairs.extend(secrets.into_iter().map(|version| ("secret", version)));
     pairs.push(("etag", key.etag.clone()));
-    table::pairs(&pairs)
+    pairs
 }
 
 fn secret_version(secret: &crate::rpc::proto::key::Secret) -> String {

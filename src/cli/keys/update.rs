@@ -4,6 +4,7 @@ use prost_types::FieldMask;
 
 use super::parse_label;
 use super::show::changed;
+use super::wait::{Outcome, Wait};
 use crate::cli::call::{Admin, Server};
 use crate::cli::failure::Failure;
 use crate::cli::time::{When, parse_when};
@@ -52,6 +53,9 @@ pub(super) struct Args {
     /// Allow a change after which no key could administer the service any more
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// A field that may be empty.
@@ -78,6 +82,7 @@ impl Clearable {
 }
 
 pub(super) async fn run(server: &Server, args: Args, in_json: bool) -> Result<(), Failure> {
+    let wait = args.wait;
     let request = request(args)?;
     let has_etag = request.key.as_ref().is_some_and(|key| !key.etag.is_empty());
     let update = |mut admin: Admin| {
@@ -85,7 +90,12 @@ pub(super) async fn run(server: &Server, args: Args, in_json: bool) -> Result<()
         async move { admin.update_key(request).await }
     };
     let reply = if has_etag { server.ask_once(update).await? } else { server.ask(update).await? };
-    changed(in_json, "UpdateKeyResponse", &reply, reply.key.clone())
+    let outcome = Outcome {
+        wait,
+        replicas: &reply.replicas,
+        effective_everywhere_by: reply.effective_everywhere_by.as_ref(),
+    };
+    changed(in_json, "UpdateKeyResponse", &reply, reply.key.clone(), &outcome)
 }
 
 /// The new values, and a mask of exactly the fields that were named.
@@ -127,6 +137,7 @@ fn request(args: Args) -> Result<UpdateKeyRequest, Failure> {
         key: Some(key),
         update_mask: Some(FieldMask { paths }),
         force: args.force,
+        wait: args.wait.number(),
     })
 }
 

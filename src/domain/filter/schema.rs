@@ -68,6 +68,7 @@ pub const AUDIT: Schema = Schema(&[
             "TYPE_KEY_ENABLED",
             "TYPE_KEY_REVOKED",
             "TYPE_KEY_DELETED",
+            "TYPE_STORE_EPOCH_ACCEPTED",
         ]),
     ),
     field("account_id", FieldType::Text),

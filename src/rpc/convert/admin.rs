@@ -1,9 +1,9 @@
-//! The requests of `KeyAdmin`.
+//! The requests of `KeyAdmin`. For how long a change waits for other replicas is read in `wait`.
 
 use super::{key, mask, time};
 use crate::control::{
     CreateKey, DeleteKey, DisableKey, EnableKey, ExpireSecret, ListAuditEvents, ListKeys,
-    RevokeKey, RotateKey, UpdateKey, WatchAuditEvents, WatchStart,
+    ListReplicas, RevokeKey, RotateKey, UpdateKey, WatchAuditEvents, WatchStart,
 };
 use crate::domain::{Error, Timestamp, Violation};
 use crate::rpc::proto;
@@ -60,7 +60,7 @@ impl TryFrom<proto::RotateKeyRequest> for RotateKey {
     type Error = Error;
 
     fn try_from(request: proto::RotateKeyRequest) -> Result<Self, Error> {
-        let proto::RotateKeyRequest { key_id, overlap, request_id } = request;
+        let proto::RotateKeyRequest { key_id, overlap, request_id, wait: _ } = request;
         let overlap =
             overlap.map(|overlap| time::duration_from_proto("overlap", overlap)).transpose();
         let overlap = overlap.map_err(|violation| Error::InvalidRequest(vec![violation]))?;
@@ -72,7 +72,7 @@ impl TryFrom<proto::ExpireSecretRequest> for ExpireSecret {
     type Error = Error;
 
     fn try_from(request: proto::ExpireSecretRequest) -> Result<Self, Error> {
-        let proto::ExpireSecretRequest { key_id, number, force } = request;
+        let proto::ExpireSecretRequest { key_id, number, force, wait: _ } = request;
         Ok(Self { key_id, number, force })
     }
 }
@@ -81,7 +81,7 @@ impl TryFrom<proto::DisableKeyRequest> for DisableKey {
     type Error = Error;
 
     fn try_from(request: proto::DisableKeyRequest) -> Result<Self, Error> {
-        let proto::DisableKeyRequest { key_id, comment, force } = request;
+        let proto::DisableKeyRequest { key_id, comment, force, wait: _ } = request;
         Ok(Self { key_id, comment, force })
     }
 }
@@ -90,7 +90,7 @@ impl TryFrom<proto::EnableKeyRequest> for EnableKey {
     type Error = Error;
 
     fn try_from(request: proto::EnableKeyRequest) -> Result<Self, Error> {
-        let proto::EnableKeyRequest { key_id, comment } = request;
+        let proto::EnableKeyRequest { key_id, comment, wait: _ } = request;
         Ok(Self { key_id, comment })
     }
 }
@@ -99,7 +99,7 @@ impl TryFrom<proto::RevokeKeyRequest> for RevokeKey {
     type Error = Error;
 
     fn try_from(request: proto::RevokeKeyRequest) -> Result<Self, Error> {
-        let proto::RevokeKeyRequest { key_id, reason, comment, force } = request;
+        let proto::RevokeKeyRequest { key_id, reason, comment, force, wait: _ } = request;
         let reason = key::revoke_reason(reason)
             .map_err(|violation| Error::InvalidRequest(vec![violation]))?;
         Ok(Self { key_id, reason, comment, force })
@@ -110,7 +110,7 @@ impl TryFrom<proto::DeleteKeyRequest> for DeleteKey {
     type Error = Error;
 
     fn try_from(request: proto::DeleteKeyRequest) -> Result<Self, Error> {
-        let proto::DeleteKeyRequest { key_id, comment } = request;
+        let proto::DeleteKeyRequest { key_id, comment, wait: _ } = request;
         Ok(Self { key_id, comment })
     }
 }
@@ -121,6 +121,14 @@ impl TryFrom<proto::ListAuditEventsRequest> for ListAuditEvents {
     fn try_from(request: proto::ListAuditEventsRequest) -> Result<Self, Error> {
         let proto::ListAuditEventsRequest { filter, page_size, page_token } = request;
         Ok(Self { filter, page_size, page_token })
+    }
+}
+
+impl TryFrom<proto::ListReplicasRequest> for ListReplicas {
+    type Error = Error;
+
+    fn try_from(proto::ListReplicasRequest {}: proto::ListReplicasRequest) -> Result<Self, Error> {
+        Ok(Self)
     }
 }
 

@@ -11,7 +11,8 @@ fn fields<T>(read: Result<T, Error>) -> Vec<String> {
 }
 
 fn create(key: proto::Key) -> Result<CreateKey, Error> {
-    proto::CreateKeyRequest { key: Some(key), request_id: "r".to_owned() }.try_into()
+    let request_id = "r".to_owned();
+    proto::CreateKeyRequest { key: Some(key), request_id, ..Default::default() }.try_into()
 }
 
 #[test]
@@ -47,7 +48,7 @@ fn a_mask_and_its_values_are_judged_together() {
     let key = proto::Key { display_name: "\u{7}".to_owned(), ..proto::Key::default() };
     let paths = vec!["display_name".to_owned(), "state".to_owned()];
     let update_mask = Some(prost_types::FieldMask { paths });
-    let request = proto::UpdateKeyRequest { key: Some(key), update_mask, force: false };
+    let request = proto::UpdateKeyRequest { key: Some(key), update_mask, ..Default::default() };
     assert_eq!(fields(UpdateKey::try_from(request)), ["update_mask", "key.display_name"]);
 }
 

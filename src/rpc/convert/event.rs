@@ -3,6 +3,7 @@
 use super::time;
 use crate::control::{CursoredEvent, EventPage, WatchMessage};
 use crate::domain::audit::{Actor, FieldChange, RevokeReason};
+use crate::domain::hex::unhex;
 use crate::rpc::proto;
 use proto::actor::Who;
 use proto::watch_audit_events_response::{Heartbeat, Message};
@@ -25,7 +26,7 @@ impl From<CursoredEvent> for proto::AuditEvent {
             comment: event.comment.clone(),
             request_id: event.request_id.clone(),
             trace_id: event.trace_id.clone(),
-            key_seal: bytes_of_hex(&event.key_seal),
+            key_seal: unhex(&event.key_seal).unwrap_or_default(),
             leaf_hash: logged.leaf_hash.to_vec(),
         }
     }
@@ -75,16 +76,6 @@ fn revoke_reason(name: &str) -> i32 {
     reason.map_or(0, |reason| reason as i32)
 }
 
-/// The bytes of the lower-case hex that an event's canonical form holds; what is no hex is left out.
-fn bytes_of_hex(text: &str) -> Vec<u8> {
-    let digits = text.chars().filter_map(|digit| digit.to_digit(16)).collect::<Vec<_>>();
-    let byte = |pair: &[u32]| match pair {
-        [high, low] => u8::try_from(high * 16 + low).ok(),
-        _ => None,
-    };
-    digits.chunks_exact(2).filter_map(byte).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,11 +105,5 @@ mod tests {
             assert_eq!(number.as_str_name(), format!("REVOKE_REASON_{}", reason.as_str()));
         }
         assert_eq!(revoke_reason(""), 0);
-    }
-
-    #[test]
-    fn a_seal_is_shown_as_its_bytes() {
-        assert_eq!(bytes_of_hex("01abff"), [0x01, 0xab, 0xff]);
-        assert!(bytes_of_hex("").is_empty());
     }
 }

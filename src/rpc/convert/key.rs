@@ -1,7 +1,7 @@
 //! Keys: what a caller asks for, and what it is shown.
 
 use super::time;
-use crate::control::{Changed, KeyPage, KeyView, Minted};
+use crate::control::{KeyPage, KeyView};
 use crate::domain::Violation;
 use crate::domain::audit::RevokeReason;
 use crate::domain::draft::KeyDraft;
@@ -154,44 +154,6 @@ impl From<KeyView> for proto::GetKeyResponse {
 impl From<KeyPage> for proto::ListKeysResponse {
     fn from(KeyPage { keys, next_page_token }: KeyPage) -> Self {
         Self { keys: keys.into_iter().map(proto::Key::from).collect(), next_page_token }
-    }
-}
-
-/// The two replies that a secret leaves in.
-macro_rules! shows_the_secret {
-    ($($reply:ident),*) => {$(
-        impl From<Minted> for proto::$reply {
-            fn from(Minted { view, secret, consistency_token }: Minted) -> Self {
-                Self { key: Some(view.into()), secret: secret.expose().to_owned(), consistency_token }
-            }
-        }
-    )*};
-}
-
-shows_the_secret!(CreateKeyResponse, RotateKeyResponse);
-
-macro_rules! shows_the_changed_key {
-    ($($reply:ident),*) => {$(
-        impl From<Changed> for proto::$reply {
-            fn from(Changed { view, consistency_token }: Changed) -> Self {
-                Self { key: Some(view.into()), consistency_token }
-            }
-        }
-    )*};
-}
-
-shows_the_changed_key!(
-    UpdateKeyResponse,
-    ExpireSecretResponse,
-    DisableKeyResponse,
-    EnableKeyResponse,
-    RevokeKeyResponse
-);
-
-/// What is left of a deleted key is the state of the store without it.
-impl From<String> for proto::DeleteKeyResponse {
-    fn from(consistency_token: String) -> Self {
-        Self { consistency_token }
     }
 }
 

@@ -10,5 +10,7 @@ mod key;
 mod mask;
 mod time;
 mod verify;
+mod wait;
 
 pub(super) use verify::{Asked, presented};
+pub(super) use wait::{Change, Settled};

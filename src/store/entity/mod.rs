@@ -10,10 +10,12 @@
 
 pub mod audit_event;
 pub mod data_key;
+pub mod epoch;
 pub mod key;
 pub mod key_label;
 pub mod key_scope;
 pub mod key_secret;
+pub mod replica;
 pub mod reply;
 pub mod store;
 pub mod tombstone;

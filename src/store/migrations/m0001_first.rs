@@ -1,8 +1,8 @@
 //! The first schema: keys, the log, and what belongs to them.
 
-use sea_orm::DbBackend;
 use sea_orm_migration::prelude::*;
 
+use super::columns::{Columns, table};
 use crate::store::entity::{
     audit_event, data_key, key, key_label, key_scope, key_secret, reply, store, tombstone,
     tree_hash,
@@ -30,75 +30,11 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// How columns are written, so that both databases compare alike.
-struct Columns(DbBackend);
-
-impl Columns {
-    /// Text in the order of its bytes, as SQLite has it by default; PostgreSQL would use the language of its cluster.
-    fn text(&self, name: impl IntoIden) -> ColumnDef {
-        let mut column = ColumnDef::new(name);
-        column.text();
-        if self.0 == DbBackend::Postgres {
-            column.extra("COLLATE \"C\"");
-        }
-        column.not_null().take()
-    }
-
-    fn optional_text(&self, name: impl IntoIden) -> ColumnDef {
-        let mut column = ColumnDef::new(name);
-        column.text();
-        if self.0 == DbBackend::Postgres {
-            column.extra("COLLATE \"C\"");
-        }
-        column.null().take()
-    }
-
-    /// A primary key that is a number. On SQLite `INTEGER PRIMARY KEY` makes it the row's own address, where a
-    /// `bigint` would get an index of its own.
-    fn number_key(&self, name: impl IntoIden) -> ColumnDef {
-        let mut column = ColumnDef::new(name);
-        match self.0 {
-            DbBackend::Sqlite => column.integer(),
-            _ => column.big_integer(),
-        };
-        column.not_null().primary_key().take()
-    }
-
-    fn number(&self, name: impl IntoIden) -> ColumnDef {
-        ColumnDef::new(name).big_integer().not_null().take()
-    }
-
-    fn optional_number(&self, name: impl IntoIden) -> ColumnDef {
-        ColumnDef::new(name).big_integer().null().take()
-    }
-
-    fn small(&self, name: impl IntoIden) -> ColumnDef {
-        ColumnDef::new(name).integer().not_null().take()
-    }
-
-    fn bytes(&self, name: impl IntoIden) -> ColumnDef {
-        ColumnDef::new(name).blob().not_null().take()
-    }
-
-    fn optional_bytes(&self, name: impl IntoIden) -> ColumnDef {
-        ColumnDef::new(name).blob().null().take()
-    }
-}
-
 fn tables(columns: &Columns) -> Vec<TableCreateStatement> {
     let mut all = identity_tables(columns);
     all.extend(key_tables(columns));
     all.extend(log_tables(columns));
     all
-}
-
-fn table(name: impl IntoTableRef, columns: Vec<ColumnDef>) -> TableCreateStatement {
-    let mut table = Table::create();
-    table.table(name);
-    for column in columns {
-        table.col(column);
-    }
-    table.take()
 }
 
 fn identity_tables(c: &Columns) -> Vec<TableCreateStatement> {

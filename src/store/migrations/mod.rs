@@ -1,19 +1,24 @@
 //! The schema, one file per step. A step that was released is never changed.
 
+mod columns;
 mod m0001_first;
+mod m0002_replicas;
 
 use sea_orm_migration::prelude::*;
 
 /// The newest `min_reader` that this release understands. A migration that an older release could not read beside
 /// raises the number in the `store` table; such a release then refuses the database.
-pub(super) const READS_UP_TO: i32 = 1;
+pub(super) const READS_UP_TO: i32 = 2;
+
+/// The `min_reader` of a store that all steps were applied to.
+pub(super) const MIN_READER: i32 = m0002_replicas::MIN_READER;
 
 pub(super) struct Migrator;
 
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first::Migration)]
+        vec![Box::new(m0001_first::Migration), Box::new(m0002_replicas::Migration)]
     }
 }
 

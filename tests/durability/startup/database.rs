@@ -70,7 +70,7 @@ async fn an_empty_data_folder_that_can_only_be_read_is_said_to_be_so() {
     let store = Store::unprepared(Database::Sqlite).await;
     chmod(&store.data_dir, 0o500);
     let program = serve_bound_by_permissions(&store.data_dir);
-    refuses(program, &["root-key", "permission denied"]);
+    refuses(program, &["lock", "permission denied"]);
     chmod(&store.data_dir, 0o700);
 }
 

@@ -28,7 +28,7 @@ fn on_free_ports(program: Program) -> Program {
 
 /// Demands that it ends with one line that holds each of these texts; gives the line.
 #[track_caller]
-fn refuses(program: Program, says: &[&str]) -> String {
+pub fn refuses(program: Program, says: &[&str]) -> String {
     let output = program.run().failed();
     assert_eq!(output.status.code(), Some(COULD_NOT), "{}", output.stderr);
     assert_eq!(output.stdout, "", "a server that does not start has nothing to tell");

@@ -19,6 +19,8 @@ const BAD: &[(&str, &[&str], &str)] = &[
     ("database-url-file", &["", "/no/such/file"], "database"),
     ("database-max-connections", NUMBERS, "database-max-connections"),
     ("database-max-connections", &["1001", "4294967295"], "at most 1000"),
+    ("database-listen", &["", "yes"], "database-listen"),
+    ("max-staleness", &["", "30", "0s", "999ms", "-5s", "61m", "for ever"], "max-staleness"),
     ("root-key-file", &["", "/no/such/file"], "root"),
     ("brands", &["", "CS", "cs,cs", "a-b", "longerthan8"], "brand"),
     ("verify-auth", &["", "on"], "verify-auth"),
@@ -42,6 +44,9 @@ const BAD_LINES: &[(&str, &str)] = &[
     ("database-url = [\"postgres://u:hunter2@h/d\"]", "line 2: database-url: "),
     ("database-max-connections = \"hunter2\"", "line 2: database-max-connections: "),
     ("database-max-connections = 0", "database-max-connections must be at least 1"),
+    ("database-listen = false", "line 2: database-listen: "),
+    ("max-staleness = 30", "line 2: max-staleness: "),
+    ("max-staleness = \"1d\"", "max-staleness must be a duration from 1s to 1h"),
     ("brands = \"cs\"", "line 2: brands: "),
     ("brands = []", "at least one brand"),
     ("verify-auth = \"on\"", "line 2: verify-auth: "),
@@ -76,8 +81,11 @@ async fn a_setting_that_can_not_be_is_refused_as_a_flag_and_as_a_variable() {
             refuses(serve_but_for(&store, name).env(&doc.env, value), &[says]);
         }
     }
-    let made = fs::read_dir(store.data_dir.join("countersign-data"));
-    assert!(made.is_err() || made.is_ok_and(|mut files| files.next().is_none()), "files were made");
+    for file in fs::read_dir(store.data_dir.join("countersign-data")).into_iter().flatten() {
+        let name = file.expect("can be read").file_name().into_string().expect("is text");
+        // Locks are taken before anything that could need them.
+        assert!(name == "lock" || name.ends_with(".lock"), "{name} was made");
+    }
 }
 
 /// `serve`, with what it needs beside that one setting.

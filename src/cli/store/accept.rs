@@ -1,0 +1,75 @@
+//! `countersign store accept`
+
+use std::sync::Arc;
+
+use crate::cli::failure::Failure;
+use crate::cli::{output, warn_of_unknown_variables};
+use crate::config::{SettingsArgs, read_root_keys};
+use crate::domain::audit::Actor;
+use crate::domain::random::OsRandom;
+use crate::domain::replica::LogEnd;
+use crate::store::Store;
+
+/// Says what it would do, and with --yes does it: an event in the audit log begins a new epoch. All replicas load
+/// the keys as the database has them now. Keys and revocations that were lost stay lost; consistency tokens and
+/// cursors of the old epoch are good up to the end of the log as it is now.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Do it
+    #[arg(long)]
+    yes: bool,
+
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+pub(super) fn run(args: Args) -> Result<(), Failure> {
+    warn_of_unknown_variables();
+    let settings = args.settings.resolve()?;
+    let keyring = read_root_keys(&settings.root_key_file()?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Failure::said)?.block_on(async {
+        let opened = Store::open(&settings.store, keyring, Arc::new(OsRandom)).await;
+        let store = opened.map_err(Failure::said)?;
+        let outcome = accept(&store, args.yes).await;
+        store.close().await;
+        outcome
+    })
+}
+
+async fn accept(store: &Store, yes: bool) -> Result<(), Failure> {
+    let end = store.end().await.map_err(Failure::said)?;
+    for line in describe(&end) {
+        output::line(&line)?;
+    }
+    if !yes {
+        return Err(Failure::said(
+            "nothing was changed; look for what was lost (restore or promote another copy if there is one), \
+             and repeat with --yes to go on without it",
+        ));
+    }
+    match store.accept(end.epoch, &Actor::local("store accept")).await.map_err(Failure::said)? {
+        Some(position) => Ok(output::line(&format!(
+            "accepted     epoch {} begins with revision {}",
+            position.epoch, position.revision
+        ))?),
+        None => Err(Failure::said("somebody else has just accepted it; nothing was changed")),
+    }
+}
+
+/// What the operator is asked to accept.
+fn describe(end: &LogEnd) -> [String; 4] {
+    let last = match end.revision {
+        0 => "none: the log is empty".to_owned(),
+        revision => format!("revision {revision} of {}", end.time),
+    };
+    [
+        format!("epoch        {}", end.epoch),
+        format!("last change  {last}"),
+        format!("database     its clock says {}", end.clock),
+        format!(
+            "to accept    epoch {} begins after it; what any replica has seen beyond is lost",
+            end.epoch + 1
+        ),
+    ]
+}

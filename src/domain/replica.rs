@@ -1,0 +1,82 @@
+//! Replicas of one store and the log that they follow, as they see both: each has a row, and reports in it how far it
+//! has come.
+
+use std::time::Duration;
+
+use super::Timestamp;
+use super::audit::LoggedEvent;
+use super::tree::TreeHash;
+
+/// What a replica says of itself in its row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaRow {
+    /// Drawn at random when the process starts, so that a restarted one is another.
+    pub id: String,
+    /// For how long the replica answers after it last knew that nothing newer existed, in milliseconds. It never
+    /// changes within a row: others count on it.
+    pub lease_ms: u64,
+    /// Every thread of the replica answers from this revision or a newer one.
+    pub applied: u64,
+    /// Grows with every change of the row, also over a new registration, so that no two states of a row look alike.
+    pub beat: u64,
+    /// How long ago the row changed, by the database's clock. For people to see; nothing is decided by it.
+    pub beat_age: Duration,
+    /// The release that the replica runs.
+    pub version: String,
+    /// The newest stored format that it can read.
+    pub reads_up_to: u32,
+    /// The versions of the root key that it holds, in ascending order.
+    pub root_key_versions: Vec<u32>,
+}
+
+/// What is known of one replica with regard to one change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReplicaState {
+    /// All its threads answer from the change on.
+    Confirmed,
+    /// It may not answer any more from before the change: its lease has ended, or it has gone.
+    LeaseExpired,
+    /// It may still answer from before the change.
+    Pending,
+}
+
+/// What one poll saw, all of it at one moment.
+#[derive(Debug, Clone)]
+pub struct Polled {
+    /// The epoch of the log.
+    pub epoch: u32,
+    /// The database's clock.
+    pub clock: Timestamp,
+    /// The beat in the polling replica's own row; `None`: there is no such row.
+    pub beat: Option<u64>,
+    /// The leaf hash of the event at the revision that the poll started from; `None`: there is no such event.
+    pub leaf: Option<TreeHash>,
+    /// The events after that revision, oldest first.
+    pub events: Vec<LoggedEvent>,
+    /// Whether there was nothing after them.
+    pub complete: bool,
+}
+
+/// The end of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogEnd {
+    /// The epoch of the log.
+    pub epoch: u32,
+    /// The newest revision; 0 for an empty log.
+    pub revision: u64,
+    /// Its time; the Unix epoch for an empty log.
+    pub time: Timestamp,
+    /// Its leaf hash; `None` for an empty log.
+    pub leaf: Option<TreeHash>,
+    /// The database's clock.
+    pub clock: Timestamp,
+}
+
+/// An epoch of the log after the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochStart {
+    /// Its number.
+    pub epoch: u32,
+    /// The revision of the event with which it begins.
+    pub first_revision: u64,
+}

@@ -1,0 +1,63 @@
+//! Where a replica stands, and what a poll says about the log that it follows.
+
+use std::cmp::Ordering;
+use std::time::Duration;
+
+use super::lease::Lease;
+use crate::domain::replica::{LogEnd, Polled};
+use crate::domain::tree::TreeHash;
+
+/// Where this replica stands; never locked while anything is waited for.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) followed: Followed,
+    pub(super) lease: Lease,
+    /// The last beat that was written or tried.
+    pub(super) beat: u64,
+    /// Whether our row was committed and not found missing since.
+    pub(super) registered: bool,
+    /// Counts the voidings, so that what was begun before one is not taken for news after it.
+    pub(super) term: u64,
+    /// The database's log is not the one that we followed.
+    pub(super) forked: bool,
+    /// The uptime at which the mark was last kept.
+    pub(super) marked: Option<Duration>,
+}
+
+/// How far the log was followed: everything in the index is of this log, up to here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Followed {
+    pub(super) epoch: u32,
+    pub(super) revision: u64,
+    pub(super) leaf: Option<TreeHash>,
+}
+
+impl From<LogEnd> for Followed {
+    fn from(end: LogEnd) -> Self {
+        Self { epoch: end.epoch, revision: end.revision, leaf: end.leaf }
+    }
+}
+
+/// What a poll says about the log that was followed until then.
+pub(super) enum Comparison {
+    /// It goes on.
+    Same,
+    /// It goes on in a later epoch.
+    LaterEpoch,
+    /// It was lost, and somebody has accepted that.
+    Another,
+    /// It was lost.
+    Lost,
+}
+
+impl Followed {
+    pub(super) fn compare(&self, polled: &Polled) -> Comparison {
+        // The hash, not the number: a log that lost its end grows again.
+        match (polled.leaf == self.leaf, polled.epoch.cmp(&self.epoch)) {
+            (true, Ordering::Equal) => Comparison::Same,
+            (true, Ordering::Greater) => Comparison::LaterEpoch,
+            (false, Ordering::Greater) => Comparison::Another,
+            (false, _) | (true, Ordering::Less) => Comparison::Lost,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Accepting that the log has lost events: it goes on in a new epoch.
+//!
+//! ```text
+//!  epoch 1   … 89 ─ 90 ─ 91 ─ 92        replicas have seen 91 and 92; after a failover they are not there
+//!  epoch 1   … 89 ─ 90 ─ 91'            what was written since
+//!  epoch 2                   └─ 92'     the acceptance: an event like any other, and the epoch's first
+//! ```
+//!
+//! Replicas that see the new epoch take the log as it is. Positions of the old epoch are good up to the fork.
+
+use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _};
+
+use super::Store;
+use super::entity::{epoch, store};
+use super::error::Fault;
+use super::events;
+use super::retry::Retry;
+use super::row::{signed, signed_small};
+use super::write::{Done, WriteTransaction};
+use crate::domain::Error;
+use crate::domain::audit::{Actor, AuditEvent, CANONICAL_VERSION, EventType, FieldChange};
+use crate::domain::ids::AccountId;
+use crate::domain::token::LogPosition;
+
+impl Store {
+    /// Begins a new epoch of the log, with an event that says who did it, in one transaction under the writer's lock.
+    /// `None` if the log is not in the epoch `seen` any more: somebody else was faster, and nothing was changed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::change_key`].
+    pub async fn accept(&self, seen: u32, actor: &Actor) -> Result<Option<LogPosition>, Error> {
+        // An unknown outcome is told: a repetition would find the new epoch and take it for somebody else's.
+        let mut retry = Retry::new(self, false);
+        loop {
+            match self.try_accept(seen, actor).await {
+                Ok(accepted) => {
+                    if let Some(position) = accepted {
+                        self.announce(position.revision);
+                    }
+                    return Ok(accepted);
+                }
+                Err(fault) => retry.after(fault).await?,
+            }
+        }
+    }
+
+    async fn try_accept(&self, seen: u32, actor: &Actor) -> Result<Option<LogPosition>, Fault> {
+        let transaction = self.begin().await?;
+        let work = self.accept_within(&transaction, seen, actor).await;
+        transaction.finish(work).await
+    }
+
+    async fn accept_within(
+        &self,
+        transaction: &WriteTransaction,
+        seen: u32,
+        actor: &Actor,
+    ) -> Result<Done<Option<LogPosition>>, Fault> {
+        let tip = events::tip(&transaction.step("tip")).await?;
+        if tip.epoch != seen {
+            return Ok(Done::Nothing(None));
+        }
+        let (epoch, revision) = (tip.epoch + 1, tip.revision + 1);
+        let event = AuditEvent {
+            account_id: AccountId::RESERVED.to_owned(),
+            actor: actor.clone(),
+            application_id: String::new(),
+            changes: vec![FieldChange {
+                after: epoch.to_string(),
+                before: tip.epoch.to_string(),
+                field: "epoch".to_owned(),
+            }],
+            comment: String::new(),
+            key_id: String::new(),
+            key_seal: String::new(),
+            request_id: String::new(),
+            revision,
+            revoke_reason: String::new(),
+            time: events::now(&tip),
+            trace_id: String::new(),
+            kind: EventType::StoreEpochAccepted,
+            v: CANONICAL_VERSION,
+        };
+        events::append(transaction, &[event]).await?;
+        let row = epoch::ActiveModel {
+            epoch: Set(signed_small(epoch)?),
+            first_revision: Set(signed(revision)?),
+        };
+        let insert = epoch::Entity::insert(row);
+        insert.exec_without_returning(&transaction.step("epoch")).await?;
+        let raised = store::Entity::update_many()
+            .set(store::ActiveModel { epoch: Set(signed_small(epoch)?), ..Default::default() })
+            .filter(store::Column::Epoch.eq(signed_small(tip.epoch)?))
+            .exec(&transaction.step("epoch of the store"))
+            .await?;
+        if raised.rows_affected != 1 {
+            return Err(Fault::internal("the store has lost its own row"));
+        }
+        Ok(Done::Wrote(Some(LogPosition { store: self.store_id(), epoch, revision })))
+    }
+}
