@@ -18,12 +18,14 @@
     reason = "a measuring program: it reads the real clock, prints, and stops at the first surprise"
 )]
 
+mod admin;
 mod cpu;
 mod empty;
 mod grid;
 mod instructions;
 mod load;
 mod redis;
+mod replicas;
 mod report;
 mod requests;
 mod run;

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::admin;
 use crate::cpu;
 use crate::empty::Runtime;
 use crate::grid::{self, Item, Load};
 use crate::instructions;
 use crate::load::{Shape, Target};
 use crate::redis;
+use crate::replicas;
 use crate::report::{Results, machine};
 use crate::requests::{Kind, Requests};
 use crate::server::Server;
@@ -58,6 +60,9 @@ pub(crate) struct Options {
     /// Only memory and start-up time.
     #[arg(long)]
     capacity: bool,
+    /// An empty PostgreSQL database, for what replicas on one cost.
+    #[arg(long)]
+    postgres: Option<String>,
     /// Where the results go.
     #[arg(long, default_value = "target/bench/latest.json")]
     save: PathBuf,
@@ -69,7 +74,6 @@ pub(crate) fn run(options: &Options) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let fill = |keys| store::sqlite(&runtime, data, keys);
     let (few, many, more) = (fill(FEW), fill(options.main_keys), options.keys.map(fill));
-    drop(runtime);
     cpu::stay_on(cpu::LOAD);
 
     let mut results = Results {
@@ -101,8 +105,26 @@ pub(crate) fn run(options: &Options) {
         servers.settle();
         servers.measure(options, &mut results);
         if !options.short {
+            let (server, filled, _) = &servers.few;
+            let writes = admin::writes_per_bare_commit(
+                server.address,
+                filled,
+                options.rounds,
+                Duration::from_secs(2),
+            );
+            let (ours, bare) = runtime.block_on(writes);
+            let figures = &mut results.figures;
+            figures.insert("admin writes a second, SQLite".to_owned(), ours);
+            figures.insert("bare commits a second, SQLite".to_owned(), bare);
+            figures.insert("admin writes per bare commit, SQLite".to_owned(), ours / bare);
+        }
+        if !options.short {
             count_instructions(servers, &mut results.figures);
         }
+    }
+    if let Some(url) = &options.postgres {
+        let (keys, figures) = (options.main_keys, &mut results.figures);
+        replicas::measure(&runtime, url, keys, &called(keys), figures);
     }
     results.write(&options.save);
     results.print();

@@ -61,7 +61,8 @@ pub(super) fn is_verification(path: &str) -> bool {
 
 fn find(path: &str) -> Option<(Verb, &'static str)> {
     let path = path.strip_prefix('/')?;
-    VERBS.iter().find(|(_, name, _)| *name == path).map(|(verb, name, _)| (*verb, *name))
+    // From the end: verifications stand there, and are almost all that is asked.
+    VERBS.iter().rev().find(|(_, name, _)| *name == path).map(|(verb, name, _)| (*verb, *name))
 }
 
 #[cfg(test)]
