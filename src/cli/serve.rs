@@ -120,6 +120,8 @@ impl Server {
         let pages = Pages { ready: readiness(&serving, &position, &clock) };
         tokio::spawn(transport::serve_pages(pages_listener, pages, stop_pages.clone()));
 
+        // Nothing is made before everything is said that has to be said.
+        drop(settings.root_key_file()?);
         prepare::data_dir(settings)?;
         let locks = lock::take(settings)?;
         let store = prepare::open_store(settings).await?;
