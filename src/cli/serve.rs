@@ -3,6 +3,7 @@
 
 mod banner;
 mod first_start;
+mod health;
 mod lock;
 
 use std::sync::Arc;
@@ -194,6 +195,9 @@ impl Server {
         })?;
         health.serving().await;
         serving.store(true, Ordering::Release);
+        let follow_the_lease =
+            health::follow_the_lease(health.clone(), Arc::clone(&serving), position, clock);
+        tasks.start("health", follow_the_lease);
         tasks.start("check log", check_log::run(store.clone()));
         banner::print(settings, grpc, http, &credential)?;
         let drain = settings.transport.drain;

@@ -66,6 +66,8 @@ pub struct Basis {
     pub epoch: u32,
     /// All events up to this revision were in the index.
     pub revision: u64,
+    /// When the poll began after which nothing newer was known, in microseconds of uptime.
+    confirmed: u64,
     /// The end of the lease that was held, and its term.
     lease_end: u64,
     term: u64,
@@ -87,7 +89,8 @@ impl Position {
         // The term before the end: whoever sees the end of a lease that was lost sees its term too.
         let term = self.term.load(Ordering::Acquire);
         let lease_end = self.lease_end.load(Ordering::Acquire);
-        Basis { term, lease_end, epoch: self.epoch(), revision: self.applied() }
+        let confirmed = self.confirmed.load(Ordering::Acquire);
+        Basis { term, lease_end, confirmed, epoch: self.epoch(), revision: self.applied() }
     }
 
     /// How long ago this replica knew that nothing newer existed than an answer that was begun on that basis
@@ -95,8 +98,7 @@ impl Position {
     pub fn staleness(&self, basis: &Basis, clock: &dyn Clock) -> Option<Duration> {
         let uptime = micros(clock.uptime());
         let held = uptime < basis.lease_end && self.term.load(Ordering::Acquire) == basis.term;
-        let confirmed = self.confirmed.load(Ordering::Acquire);
-        held.then(|| Duration::from_micros(uptime.saturating_sub(confirmed)))
+        held.then(|| Duration::from_micros(uptime.saturating_sub(basis.confirmed)))
     }
 
     /// How long ago the last successful poll began, with or without a lease.

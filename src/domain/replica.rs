@@ -77,6 +77,6 @@ pub struct LogEnd {
 pub struct EpochStart {
     /// Its number.
     pub epoch: u32,
-    /// The revision of the event with which it begins.
+    /// The first revision that is certainly not what the epoch before had there.
     pub first_revision: u64,
 }

@@ -13,7 +13,7 @@ pub type Apply = dyn Fn(IndexChange) + Send + Sync;
 /// through it, and the simulation one whose network and clocks go wrong.
 ///
 /// A call may take long, fail, or fail although it was carried out; nothing here relies on more. The store bounds
-/// each of them by a second, after which a connection is given up.
+/// each of them by a few seconds, those of a poll and a beat by parts of the lease; then a connection is given up.
 pub trait Feed: Clone + Send + Sync + 'static {
     /// Whether other processes may answer from the same log. If not, there are no rows: nobody has to be told.
     fn is_shared(&self) -> bool;

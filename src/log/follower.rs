@@ -47,6 +47,8 @@ impl<F> std::fmt::Debug for Follower<F> {
 
 /// What clocks of healthy machines differ by at the most, generously.
 const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(60);
+/// The least time between the beginnings of two polls that somebody asked for.
+const POLLS_APART: Duration = Duration::from_millis(5);
 /// The mark is kept at most this often.
 const MARK_EVERY: Duration = Duration::from_secs(1);
 
@@ -73,6 +75,7 @@ impl<F: Feed> Follower<F> {
             beat: 0,
             registered: false,
             term: 0,
+            loaded: false,
             forked: false,
             skewed: false,
             marked: None,
@@ -152,7 +155,10 @@ impl<F: Feed> Follower<F> {
             tokio::select! {
                 biased;
                 () = sleep_until(timer, clock, began + interval) => {}
-                () = self.shared.wake.notified() => {}
+                () = self.shared.wake.notified() => {
+                    // Whoever wakes us often does not make us ask more often than this.
+                    sleep_until(timer, clock, began + POLLS_APART).await;
+                }
             }
         }
     }
@@ -167,6 +173,11 @@ impl<F: Feed> Follower<F> {
             };
             let polled = self.feed.poll(&self.row.id, followed.revision).await?;
             match followed.compare(&polled) {
+                // It is there again, and nothing of it is here: it was lost when this replica started.
+                Comparison::Same | Comparison::LaterEpoch if !self.state().loaded => {
+                    self.reload().await?;
+                    continue;
+                }
                 Comparison::Same => {}
                 Comparison::LaterEpoch => self.enter(polled.epoch).await?,
                 Comparison::Another => {
@@ -304,7 +315,11 @@ impl<F: Feed> Follower<F> {
         *self.shared.ring() = Ring::new(end.revision, settings.ring_events, settings.ring_bytes);
         // Whoever subscribed while the other log was still in memory has that one.
         self.shared.begin_another_log();
-        self.state().followed = end.into();
+        {
+            let mut state = self.state();
+            state.followed = end.into();
+            state.loaded = true;
+        }
         self.shared.position.restart(end.epoch, end.revision, end.time);
         self.shared.applied.send_replace(end.revision);
         self.keep_mark(true);

@@ -21,7 +21,7 @@ const ROWS_OFTEN: Duration = Duration::from_millis(10);
 /// … and this often once they were read often for a second.
 const ROWS_SELDOM: Duration = Duration::from_millis(50);
 /// How long the last word may take.
-const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The rows as they were at one moment after `began`.
 #[derive(Debug)]

@@ -45,7 +45,8 @@ pub use start::{ApplyChange, Feeds, Start, start};
 pub use subscription::Subscription;
 pub use timer::{Timer, TokioTimer};
 
-use self::membership::Look;
+use self::membership::{LEAVE_WITHIN, Look};
+use self::timer::timeout;
 use crate::domain::ids::StoreId;
 use crate::domain::position::Position;
 use crate::domain::replica::{EpochStart, ReplicaRow};
@@ -247,12 +248,14 @@ impl<F: Feed> Log<F> {
     }
 
     /// The end, after the last answer was sent: gives the lease back and removes this replica's row, so that nobody
-    /// waits for it. The follower must be running.
+    /// waits for it. Not waited for longer than it takes: a follower that has died leaves nothing but its row, which
+    /// the others remove.
     pub async fn leave(&self) {
         let mut left = self.shared.left.subscribe();
         self.shared.leaving.send_replace(true);
-        // The sender lives as long as this handle.
-        let _ = left.wait_for(|left| *left).await;
+        let left = left.wait_for(|left| *left);
+        // Either way there is nothing more to be done.
+        let _ = timeout(self.shared.timer.as_ref(), LEAVE_WITHIN * 2, left).await.is_ok();
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct State {
     pub(super) registered: bool,
     /// Counts the voidings, so that what was begun before one is not taken for news after it.
     pub(super) term: u64,
+    /// The index holds the keys of the log that is followed. Not so where the log was lost at the start.
+    pub(super) loaded: bool,
     /// The database's log is not the one that we followed.
     pub(super) forked: bool,
     /// What the mark in the data directory says.

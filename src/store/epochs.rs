@@ -25,15 +25,22 @@ use crate::domain::token::LogPosition;
 impl Store {
     /// Begins a new epoch of the log, with an event that says who did it, in one transaction under the writer's lock.
     /// `None` if the log is not in the epoch `seen` any more: somebody else was faster, and nothing was changed.
+    /// `kept` is the last revision that no replica misses; without it, everything that is there counts as kept, also
+    /// what was written since in the place of what was lost.
     ///
     /// # Errors
     ///
     /// Those of [`Self::change_key`].
-    pub async fn accept(&self, seen: u32, actor: &Actor) -> Result<Option<LogPosition>, Error> {
+    pub async fn accept(
+        &self,
+        seen: u32,
+        kept: Option<u64>,
+        actor: &Actor,
+    ) -> Result<Option<LogPosition>, Error> {
         // An unknown outcome is told: a repetition would find the new epoch and take it for somebody else's.
         let mut retry = Retry::new(self, false);
         loop {
-            match self.try_accept(seen, actor).await {
+            match self.try_accept(seen, kept, actor).await {
                 Ok(accepted) => {
                     if let Some(position) = accepted {
                         self.announce(position.revision);
@@ -45,9 +52,14 @@ impl Store {
         }
     }
 
-    async fn try_accept(&self, seen: u32, actor: &Actor) -> Result<Option<LogPosition>, Fault> {
+    async fn try_accept(
+        &self,
+        seen: u32,
+        kept: Option<u64>,
+        actor: &Actor,
+    ) -> Result<Option<LogPosition>, Fault> {
         let transaction = self.begin().await?;
-        let work = self.accept_within(&transaction, seen, actor).await;
+        let work = self.accept_within(&transaction, seen, kept, actor).await;
         transaction.finish(work).await
     }
 
@@ -55,6 +67,7 @@ impl Store {
         &self,
         transaction: &WriteTransaction,
         seen: u32,
+        kept: Option<u64>,
         actor: &Actor,
     ) -> Result<Done<Option<LogPosition>>, Fault> {
         let tip = events::tip(&transaction.step("tip")).await?;
@@ -85,7 +98,8 @@ impl Store {
         events::append(transaction, &[event]).await?;
         let row = epoch::ActiveModel {
             epoch: Set(signed_small(epoch)?),
-            first_revision: Set(signed(revision)?),
+            // What is beyond the fork is not what callers of the old epoch were told of, though it has its numbers.
+            first_revision: Set(signed(kept.map_or(revision, |kept| kept.min(tip.revision) + 1))?),
         };
         let insert = epoch::Entity::insert(row);
         insert.exec_without_returning(&transaction.step("epoch")).await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect};
 
 use super::change::{Remembered, ReplySlot};
 use super::entity::reply::{ActiveModel, Column, Entity, Model};
@@ -69,20 +69,30 @@ pub(super) async fn remember(
     Ok(())
 }
 
+/// The time before which what is kept for so long was made.
+fn before(now: Timestamp, kept: Duration) -> i64 {
+    now.micros().saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// What [`forget`] would forget.
+fn overdue(now: Timestamp) -> Condition {
+    let sealed = Condition::all()
+        .add(Column::Sealed.is_not_null())
+        .add(Column::CreateTime.lte(before(now, SECRET_KEPT)));
+    Condition::any().add(sealed).add(Column::CreateTime.lte(before(now, RECORD_KEPT)))
+}
+
 /// Erases sealed replies whose ten minutes are over, and drops records whose seven days are.
 pub(super) async fn forget(
     transaction: &WriteTransaction,
     now: Timestamp,
 ) -> Result<Forgotten, Fault> {
-    let before = |kept: Duration| {
-        now.micros().saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX))
-    };
     let erase = Entity::update_many()
         .set(ActiveModel { sealed: Set(None), ..Default::default() })
         .filter(Column::Sealed.is_not_null())
-        .filter(Column::CreateTime.lte(before(SECRET_KEPT)));
+        .filter(Column::CreateTime.lte(before(now, SECRET_KEPT)));
     let erased = erase.exec(&transaction.step("erase secrets")).await?;
-    let drop = Entity::delete_many().filter(Column::CreateTime.lte(before(RECORD_KEPT)));
+    let drop = Entity::delete_many().filter(Column::CreateTime.lte(before(now, RECORD_KEPT)));
     let dropped = drop.exec(&transaction.step("drop records")).await?;
     Ok(Forgotten { secrets: erased.rows_affected, records: dropped.rows_affected })
 }
@@ -101,6 +111,17 @@ impl Store {
     }
 
     async fn try_forget_replies(&self) -> Result<Forgotten, Fault> {
+        // Nearly always there is nothing, and the writer's lock is for those who write.
+        let end = events::tip(self.reader()).await?;
+        let overdue = Entity::find()
+            .select_only()
+            .column(Column::CreateTime)
+            .filter(overdue(events::now(&end)))
+            .limit(1)
+            .into_tuple::<i64>();
+        if overdue.one(self.reader()).await?.is_none() {
+            return Ok(Forgotten::default());
+        }
         let transaction = self.begin().await?;
         let work = async {
             let tip = events::tip(&transaction.step("tip")).await?;

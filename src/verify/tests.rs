@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::*;
 use crate::domain::audit::EventType;
 use crate::domain::credential::from_pair;
@@ -143,4 +145,77 @@ fn a_long_call_is_rechecked_against_the_key_as_it_is_now() {
     house.put("a-key", "acme", &["countersign.audit:read"], 5);
     house.clock.set(at(31));
     assert!(matches!(recheck(), Err(Error::Unavailable(_))));
+}
+
+/// A clock at which something happens whenever it is asked for the present, which is in the middle of a verification.
+struct Eventful {
+    uptime: AtomicU64,
+    happens: Box<dyn Fn(&AtomicU64) + Send + Sync>,
+}
+
+impl Clock for Eventful {
+    fn now(&self) -> Timestamp {
+        (self.happens)(&self.uptime);
+        Timestamp::default()
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::from_secs(self.uptime.load(Ordering::SeqCst))
+    }
+}
+
+/// What becomes of a verification in whose middle this happens, under a lease of 31 seconds.
+fn interrupted_by(
+    happens: impl Fn(&Position, &AtomicU64) + Send + Sync + 'static,
+) -> Result<Answer, Error> {
+    let house = house();
+    house.put("a-key", "acme", &[], 1);
+    let position = Arc::clone(&house.position);
+    let verifier = Verifier::new(
+        Arc::clone(&house.index),
+        Arc::clone(&house.data_key),
+        Arc::clone(&house.position),
+        Arc::new(Eventful {
+            uptime: AtomicU64::new(1),
+            happens: Box::new(move |uptime| happens(&position, uptime)),
+        }),
+        Brands::default(),
+        StoreId([1; 16]),
+    );
+    let presented = from_pair("a-key", SECRET, verifier.brands());
+    let query = Query { presented, question: admission(None), caller: None, explain: false };
+    verifier.verify(&query)
+}
+
+#[test]
+fn an_answer_is_not_given_if_its_lease_ends_while_it_is_made() {
+    assert_eq!(interrupted_by(|_, _| ()).expect("nothing happens").denial, None);
+    let late = interrupted_by(|_, uptime| uptime.store(31, Ordering::SeqCst));
+    assert!(matches!(late, Err(Error::Unavailable(_))), "{late:?}");
+}
+
+#[test]
+fn an_answer_is_not_given_within_a_later_lease_than_it_was_begun_in() {
+    let lost = interrupted_by(|position, _| {
+        position.void();
+        position.grant(Duration::from_secs(62));
+    });
+    assert!(matches!(lost, Err(Error::Unavailable(_))), "{lost:?}");
+    let prolonged = interrupted_by(|position, uptime| {
+        position.grant(Duration::from_secs(62));
+        uptime.store(32, Ordering::SeqCst);
+    });
+    assert!(matches!(prolonged, Err(Error::Unavailable(_))), "{prolonged:?}");
+}
+
+#[test]
+fn staleness_is_that_of_what_the_answer_rests_on() {
+    let answer = interrupted_by(|position, uptime| {
+        uptime.store(20, Ordering::SeqCst);
+        position.advance(7, Timestamp::default());
+    });
+    let answer = answer.expect("within its lease");
+    assert_eq!(answer.staleness, Duration::from_secs(20));
+    let token = LogPosition::decode(PositionKind::ConsistencyToken, &answer.consistency_token);
+    assert_eq!(token.expect("ours").revision, 0, "what came meanwhile is not claimed");
 }

@@ -117,12 +117,18 @@ async fn remembers(replica: &Replica, credential: &Credential) -> Starting {
 }
 
 /// Accepts the loss, which takes a word of its own.
-async fn accept(replica: &Replica) {
+async fn accept(replica: &Replica, kept: i64) {
     let tip = |said: &str| said.to_lowercase().contains("epoch");
     let asked = replica.command(["store", "accept"]).run().failed();
     assert!(tip(&asked.stdout) || tip(&asked.stderr), "it says what it would do: {asked:?}");
     assert!(asked.stderr.contains("--yes"), "{asked:?}");
-    replica.command(["store", "accept", "--yes"]).run().succeeded();
+    let kept = kept.to_string();
+    assert!(
+        replica.log().contains(&format!("kept={kept}"))
+            || replica.log().contains(&format!("kept=\"{kept}\"")),
+        "the alarm says what was kept"
+    );
+    replica.command(["store", "accept", "--yes", "--kept", &kept]).run().succeeded();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -175,7 +181,7 @@ async fn lost_changes_are_noticed_by_every_replica_that_knew_of_them_until_they_
         restarted.push(remembers(&replicas[number], good).await);
     }
 
-    accept(&replicas[2]).await;
+    accept(&replicas[2], before.revision).await;
     for (number, mut starting) in restarted.into_iter().enumerate() {
         if starting.has_ended() {
             replicas[number].start().await;

@@ -48,7 +48,7 @@ fn text(
         format!("  Verify      {verify}"),
         format!(
             "  revocation  at the latest {} s after losing touch with the database, answers end",
-            settings.log.max_staleness.as_secs()
+            settings.log.max_staleness.as_secs_f64()
         ),
     ];
     match credential {

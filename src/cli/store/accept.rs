@@ -11,13 +11,18 @@ use crate::domain::replica::LogEnd;
 use crate::store::Store;
 
 /// Says what it would do, and with --yes does it: an event in the audit log begins a new epoch. All replicas load
-/// the keys as the database has them now. Keys and revocations that were lost stay lost; consistency tokens and
-/// cursors of the old epoch are good up to the end of the log as it is now.
+/// the keys as the database has them now. Keys and revocations that were lost stay lost; consistency tokens of the old
+/// epoch are good up to --kept; without it, up to the end of the log as it is now.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Do it
     #[arg(long)]
     yes: bool,
+
+    /// The last revision that was kept, as the replicas' alarms say. Consistency tokens beyond it are refused; without
+    /// it, one that names a lost change counts as satisfied once another change has its number
+    #[arg(long, value_name = "REVISION")]
+    kept: Option<u64>,
 
     #[command(flatten)]
     settings: SettingsArgs,
@@ -31,13 +36,13 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     runtime.map_err(Failure::said)?.block_on(async {
         let opened = Store::open(&settings.store, keyring, Arc::new(OsRandom)).await;
         let store = opened.map_err(Failure::said)?;
-        let outcome = accept(&store, args.yes).await;
+        let outcome = accept(&store, args.yes, args.kept).await;
         store.close().await;
         outcome
     })
 }
 
-async fn accept(store: &Store, yes: bool) -> Result<(), Failure> {
+async fn accept(store: &Store, yes: bool, kept: Option<u64>) -> Result<(), Failure> {
     let end = store.end().await.map_err(Failure::said)?;
     for line in describe(&end) {
         output::line(&line)?;
@@ -48,7 +53,14 @@ async fn accept(store: &Store, yes: bool) -> Result<(), Failure> {
              and repeat with --yes to go on without it",
         ));
     }
-    match store.accept(end.epoch, &Actor::local("store accept")).await.map_err(Failure::said)? {
+    if kept.is_some_and(|kept| kept > end.revision) {
+        return Err(Failure::said("--kept lies beyond the last change; nothing was changed"));
+    }
+    match store
+        .accept(end.epoch, kept, &Actor::local("store accept"))
+        .await
+        .map_err(Failure::said)?
+    {
         Some(position) => Ok(output::line(&format!(
             "accepted     epoch {} begins with revision {}",
             position.epoch, position.revision
