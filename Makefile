@@ -3,8 +3,8 @@
 BUF := .tools/bin/buf
 BASELINE := tests/baseline/countersign.binpb
 
-.PHONY: bench bench-baseline bench-compare simulate capacity help build run test planted check fmt fmt-check \
-	clippy deny proto-baseline clean
+.PHONY: bench bench-baseline bench-compare bench-postgres simulate capacity help build run test planted check fmt \
+	fmt-check clippy deny proto-baseline clean
 
 help:
 	@echo 'make build           the release binary'
@@ -14,6 +14,7 @@ help:
 	@echo 'make simulate        the replica protocol in virtual time, on SEEDS=… seeds (a failing one is printed)'
 	@echo 'make check           formatting, clippy, cargo-deny'
 	@echo 'make bench           what a Verify costs, against its bars (ARGS="--keys 10000000" adds a store; --help)'
+	@echo 'make bench-postgres  the same, and what replicas on one PostgreSQL cost'
 	@echo 'make bench-compare   what changed since the kept baseline; bench-baseline keeps the latest run'
 	@echo 'make capacity        memory and start-up time of 1,000,000 keys (KEYS=… for another number)'
 	@echo 'make fmt             format the sources'
@@ -48,6 +49,9 @@ deny:
 
 bench:
 	cargo bench --locked --bench verify -- $(ARGS)
+
+bench-postgres:
+	python3 benches/postgres.py $(ARGS)
 
 bench-compare:
 	cargo bench --locked --bench verify -- compare $(ARGS)
