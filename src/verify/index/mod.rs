@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrayvec::ArrayVec;
 
 use self::fingerprint::{Fingerprint, Fingerprints};
-use self::parts::{Part, Parts, Shared};
+use self::parts::{Parts, Shared};
 use self::pause::pause;
 use self::record::{Content, Records};
 use self::table::Table;
@@ -136,37 +136,30 @@ impl Index {
 
     /// The key that a record and its parts make; `None` if a part is gone, since the record is by now.
     fn assemble(&self, content: &Content, key_id: &str) -> Option<VerifiableKey> {
-        self.parts.with(|part| {
-            let Some(Part::Shared(Shared::Owner(account_id, application_id))) = part(content.owner)
-            else {
-                return None;
-            };
-            let Some(Part::Shared(Shared::Scopes(scopes))) = part(content.scopes) else {
-                return None;
-            };
-            let Some(Part::Shared(Shared::Cidrs(allowed_cidrs))) = part(content.cidrs) else {
-                return None;
-            };
-            let mut slots = ArrayVec::new();
-            if let Some((number, digest)) = content.slot {
-                let (expire_time, superseded_time) = (None, None);
-                slots.push(SecretSlot { number, digest, expire_time, superseded_time });
-            } else if content.slots != 0 {
-                let Some(Part::Slots(kept)) = part(content.slots) else { return None };
-                slots.extend(kept.iter().copied());
-            }
-            Some(VerifiableKey {
-                key_id: KeyId::found(key_id),
-                account_id,
-                application_id,
-                environment: content.environment,
-                standing: content.standing,
-                scopes,
-                allowed_cidrs,
-                expire_time: content.expire_time,
-                revision: content.revision,
-                slots,
-            })
+        let parts = self.parts.pin();
+        let Shared::Owner(account_id, application_id) = parts.shared(content.owner)? else {
+            return None;
+        };
+        let Shared::Scopes(scopes) = parts.shared(content.scopes)? else { return None };
+        let Shared::Cidrs(allowed_cidrs) = parts.shared(content.cidrs)? else { return None };
+        let mut slots = ArrayVec::new();
+        if let Some((number, digest)) = content.slot {
+            let (expire_time, superseded_time) = (None, None);
+            slots.push(SecretSlot { number, digest, expire_time, superseded_time });
+        } else if content.slots != 0 {
+            slots.extend(parts.slots(content.slots)?.iter().copied());
+        }
+        Some(VerifiableKey {
+            key_id: KeyId::found(key_id),
+            account_id: account_id.clone(),
+            application_id: application_id.clone(),
+            environment: content.environment,
+            standing: content.standing,
+            scopes: scopes.clone(),
+            allowed_cidrs: allowed_cidrs.clone(),
+            expire_time: content.expire_time,
+            revision: content.revision,
+            slots,
         })
     }
 }

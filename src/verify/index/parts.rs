@@ -38,6 +38,27 @@ pub(super) struct Parts {
     by_number: papaya::HashMap<u32, Part, FixedState>,
 }
 
+/// Parts as they are while somebody looks: what is removed meanwhile stays in memory.
+pub(super) struct Pinned<'p>(papaya::HashMapRef<'p, u32, Part, FixedState, papaya::LocalGuard<'p>>);
+
+impl Pinned<'_> {
+    /// The shared value of a number.
+    pub(super) fn shared(&self, number: u32) -> Option<&Shared> {
+        match self.0.get(&number)? {
+            Part::Shared(value) => Some(value),
+            Part::Slots(_) => None,
+        }
+    }
+
+    /// The secret slots of a number.
+    pub(super) fn slots(&self, number: u32) -> Option<&[SecretSlot]> {
+        match self.0.get(&number)? {
+            Part::Slots(slots) => Some(slots),
+            Part::Shared(_) => None,
+        }
+    }
+}
+
 /// The writer's side: the numbers of shared values, and how many keys have each.
 #[derive(Default)]
 pub(super) struct Uses {
@@ -51,10 +72,9 @@ impl Parts {
         Self { by_number: papaya::HashMap::with_hasher(FixedState::default()) }
     }
 
-    /// Takes several parts out at once: what `read` makes of them.
-    pub(super) fn with<T>(&self, read: impl FnOnce(&dyn Fn(u32) -> Option<Part>) -> T) -> T {
-        let pinned = self.by_number.pin();
-        read(&|number| pinned.get(&number).cloned())
+    /// For looking at several parts.
+    pub(super) fn pin(&self) -> Pinned<'_> {
+        Pinned(self.by_number.pin())
     }
 
     fn get(&self, number: u32) -> Option<Part> {
