@@ -34,7 +34,8 @@ impl<F: Feed> Follower<F> {
             epoch = followed.epoch,
             lost,
             "ALARM: the database has lost events that this replica has seen; nothing is verified here until the \
-             old database is back, or an operator accepts the loss with `countersign store accept`"
+             old database is back, or an operator accepts the loss with `countersign store accept --lost-from` and the \
+             first of these revisions"
         );
     }
 

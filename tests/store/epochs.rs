@@ -22,7 +22,7 @@ on_both_databases! {
         rename(&other, "k1", "named").await.expect("changes");
 
         let actor = Actor::local("store accept");
-        let accepted = bench.store.accept(1, &actor).await.expect("accepts").expect("is new");
+        let accepted = bench.store.accept(1, None, &actor).await.expect("accepts").expect("is new");
         assert_eq!((accepted.epoch, accepted.revision), (2, 3));
         assert_eq!(accepted.store, bench.store.store_id());
         let end = other.end().await.expect("reads");
@@ -42,10 +42,27 @@ on_both_databases! {
         assert_eq!((next.position.epoch, next.position.revision), (2, 4));
         bench.assert_log_is_right().await;
 
-        let again = bench.store.accept(2, &actor).await.expect("accepts").expect("is new");
+        let again = bench.store.accept(2, None, &actor).await.expect("accepts").expect("is new");
         assert_eq!((again.epoch, again.revision), (3, 5));
         let starts = other.epochs().await.expect("reads");
         assert_eq!(starts.last(), Some(&EpochStart { epoch: 3, first_revision: 5 }));
+        bench.assert_log_is_right().await;
+    }
+
+    async fn what_was_lost_can_lie_below_the_end_of_the_log(db: Database) {
+        let bench = Bench::new(db).await;
+        for number in 1..=3 {
+            create(&bench.store, &format!("k{number}")).await.expect("creates");
+        }
+        let actor = Actor::local("test");
+        bench.store.accept(1, Some(2), &actor).await.expect("accepts").expect("is new");
+        // Not beyond what begins now.
+        bench.store.accept(2, Some(100), &actor).await.expect("accepts").expect("is new");
+        let starts = [(2, 2), (3, 5)].map(|(epoch, first_revision)| EpochStart { epoch, first_revision });
+        assert_eq!(bench.store.epochs().await.expect("reads"), starts);
+        let logged = bench.store.events_after(3, 10).await.expect("reads").remove(0).event;
+        let said = logged.changes.iter().map(|change| (&*change.field, &*change.after));
+        assert_eq!(said.collect::<Vec<_>>(), [("epoch", "2"), ("lost_from", "2")]);
         bench.assert_log_is_right().await;
     }
 
@@ -53,15 +70,15 @@ on_both_databases! {
         let bench = Bench::new(db).await;
         create(&bench.store, "k1").await.expect("creates");
         let actor = Actor::local("test");
-        bench.store.accept(1, &actor).await.expect("accepts").expect("is new");
+        bench.store.accept(1, None, &actor).await.expect("accepts").expect("is new");
         let before = bench.dump().await;
-        assert_eq!(bench.store.accept(1, &actor).await.expect("is told"), None);
+        assert_eq!(bench.store.accept(1, None, &actor).await.expect("is told"), None);
         assert_eq!(bench.dump().await, before);
     }
 
     async fn an_empty_log_can_be_accepted(db: Database) {
         let bench = Bench::new(db).await;
-        let accepted = bench.store.accept(1, &Actor::local("test")).await.expect("accepts");
+        let accepted = bench.store.accept(1, None, &Actor::local("test")).await.expect("accepts");
         assert_eq!(accepted.map(|position| position.revision), Some(1));
         bench.assert_log_is_right().await;
     }
@@ -76,7 +93,7 @@ on_both_databases! {
         let (log, follower) =
             follow(&bench.store, Settings::default(), clock, position, apply).await;
         tokio::spawn(follower.run());
-        let accepted = bench.store.accept(1, &Actor::local("test")).await.expect("accepts");
+        let accepted = bench.store.accept(1, None, &Actor::local("test")).await.expect("accepts");
         let accepted = accepted.expect("is new");
         log.wait_for(accepted.revision).await.expect("it follows");
         assert_eq!(log.position_at(accepted.revision), accepted, "in the new epoch");

@@ -89,7 +89,7 @@ impl Operation {
             }
             Self::Accept => {
                 let epoch = store.end().await?.epoch;
-                store.accept(epoch, &Actor::local("test")).await.map(drop)
+                store.accept(epoch, None, &Actor::local("test")).await.map(drop)
             }
         }
     }

@@ -33,7 +33,7 @@ async fn a_change_wakes_the_other_replicas() {
     next(&mut wake_ups).await.expect("is woken");
     bench
         .store
-        .accept(1, &countersign::domain::audit::Actor::local("test"))
+        .accept(1, None, &countersign::domain::audit::Actor::local("test"))
         .await
         .expect("accepts");
     next(&mut wake_ups).await.expect("is woken");
