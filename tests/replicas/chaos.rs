@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use countersign::rpc::proto::replica_outcome::State;
 use countersign::rpc::proto::{DenialReason, VerifyRequest, Wait};
 use tokio::task::JoinSet;
+use tonic::Code;
 
 use super::load::Outcome;
 use super::{SOON, count, mint};
@@ -241,7 +242,8 @@ impl Chaos {
             Outcome::Failed(..) => false,
         };
         let name = match &outcome {
-            Outcome::Failed(code, _) => format!("{code:?}"),
+            Outcome::Failed(Code::Unavailable, _) => "Unavailable".to_owned(),
+            Outcome::Failed(code, message) => format!("{code:?}: {message}"),
             other => format!("{other:?}"),
         };
         self.tally(|tally| {
