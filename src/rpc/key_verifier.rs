@@ -11,6 +11,7 @@ use super::convert::{Asked, presented};
 use super::proto::batch_verify_response::Result as Outcome;
 use super::proto::batch_verify_response::result::Result as Entry;
 use super::proto::key_verifier_server::KeyVerifier;
+use super::proto::verify_request::Presented;
 use super::proto::{BatchVerifyRequest, BatchVerifyResponse, VerifyRequest, VerifyResponse};
 use crate::domain::Error;
 use crate::domain::permission::Principal;
@@ -56,6 +57,19 @@ impl KeyVerifierService {
     }
 }
 
+impl KeyVerifierService {
+    /// Has the keys of the next entries at hand.
+    fn prefetch(&self, requests: &[VerifyRequest]) {
+        let key_ids = requests.iter().map(|request| match &request.presented {
+            Some(Presented::Credential(credential)) => credential.key_id.as_str(),
+            // As those of ours are split; another one is looked up all the same, only later.
+            Some(Presented::Token(token)) => token.split('.').next().unwrap_or_default(),
+            None => "",
+        });
+        self.verifier.prefetch(key_ids);
+    }
+}
+
 #[tonic::async_trait]
 impl KeyVerifier for KeyVerifierService {
     async fn verify(
@@ -85,6 +99,9 @@ impl KeyVerifier for KeyVerifierService {
         let mut turn_began = clock.uptime();
         let mut results = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
+            if index % Verifier::PREFETCHED == 0 {
+                self.prefetch(requests.get(index..).unwrap_or_default());
+            }
             let answer = if left == 0 {
                 Err(Error::ReplyTooLarge)
             } else if let Some(error) = unmet.remove(&index) {

@@ -3,7 +3,7 @@
 //!
 //! A connection is used again only if the message before it was answered in full, without an error, and as expected.
 //! Whatever else happens (an error, no answer in time, a future that was dropped) closes it, so that nothing half done
-//! and nothing silent is ever used again.
+//! and nothing silent is ever used again; after an error also those that are idle.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -55,12 +55,15 @@ impl Direct {
             }
         };
         let sent = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection);
-        let rows = within(limit, async { sent.await.map_err(fault) }).await?;
-        let answer = read(rows.into_iter().map(QueryResult::from).collect())?;
-        if !self.places.is_closed() {
-            self.idle().push(connection);
+        let rows = within(limit, async { sent.await.map_err(fault) }).await;
+        let answer = rows.and_then(|rows| read(rows.into_iter().map(QueryResult::from).collect()));
+        match answer {
+            Ok(_) if self.places.is_closed() => {}
+            Ok(_) => self.idle().push(connection),
+            // Whatever happened to this one has most likely happened to the others.
+            Err(_) => self.idle().clear(),
         }
-        Ok(answer)
+        answer
     }
 
     /// Closes what is idle now, and the rest when it comes back.

@@ -67,7 +67,8 @@ pub use write::{InjectedFault, StatementHook};
 pub struct Settings {
     /// Where it is.
     pub url: DatabaseUrl,
-    /// The most connections that read; two more write, one follows the log and one checks it. Default 10.
+    /// The most connections that read. Beside them two write, up to nine follow the log and wake others, one checks it,
+    /// and one a core loads the keys at the start. Default 10.
     pub max_connections: u32,
     /// How long a change waits for the writer's lock, and anything for a free connection. Default 5 s.
     pub lock_timeout: Duration,

@@ -104,7 +104,12 @@ impl Pools {
                 Self {
                     writer: pool(POSTGRES_WRITERS),
                     reader: Reader::new(pool(readers), pooled),
-                    follower: Reader::new(pool(1), pooled),
+                    // Two, so that it can go on while one that has gone silent is looked at.
+                    follower: {
+                        let patience = settings.following.read * 2;
+                        let pool = postgres_pool(options.clone(), 2, patience, &reachable);
+                        Reader::new(pool, pooled)
+                    },
                     checker: Reader::new(pool(1), pooled),
                     loaders: {
                         let (options, reachable) = (options.clone(), Arc::clone(&reachable));

@@ -231,7 +231,11 @@ impl Store {
     ) -> Result<Vec<KeyState>, Error> {
         let order = [(key::Column::KeyId, Order::Asc)];
         let read = key_rows::read(self.reader(), ids, &order, self.seals());
-        let read = self.answered(read).await?;
+        // The follower has just seen an event of them: it has more to do than to wait for a connection that was cut.
+        let read = match self.of_follower {
+            true => self.answered_within(self.inner.following.read * 2, read).await?,
+            false => self.answered(read).await?,
+        };
         Ok(read.into_iter().map(KeyState::from).collect())
     }
 }

@@ -1,8 +1,10 @@
 //! How a statement that only reads reaches the database, and how long it may take.
 
+use std::time::Duration;
+
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
-    QueryResult, Statement, TransactionTrait as _,
+    QueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
 };
 
 use super::Store;
@@ -34,7 +36,12 @@ impl Reader {
 
     /// Begins a transaction that only reads, and sees the database as it is now until it ends.
     pub(super) async fn snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
-        let transaction = self.connections.begin().await?;
+        // Nothing is written, so that nothing has to wait for the writer's lock.
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Deferred),
+            ..Default::default()
+        };
+        let transaction = self.connections.begin_with_options(options).await?;
         if self.get_database_backend() == DbBackend::Postgres {
             let prelude = prelude("REPEATABLE READ, READ ONLY", self.pooled);
             transaction.execute_unprepared(&prelude).await?;
@@ -98,7 +105,16 @@ impl Store {
         reading: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Error> {
         // Once to get a connection, once to use it.
-        let read = tokio::time::timeout(self.patience() * 2, reading).await;
+        self.answered_within(self.patience() * 2, reading).await
+    }
+
+    /// The same for what must be there sooner.
+    pub(super) async fn answered_within<T, E: Into<Fault>>(
+        &self,
+        limit: Duration,
+        reading: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Error> {
+        let read = tokio::time::timeout(limit, reading).await;
         let read = read.map_or_else(|_| Err(no_answer().into()), |read| read.map_err(E::into));
         read.map_err(|fault| self.read_error(fault))
     }

@@ -8,6 +8,7 @@ mod offline;
 mod secrets;
 mod store;
 mod verify;
+mod waiting;
 
 use std::path::PathBuf;
 

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use countersign::domain::token::{LogPosition, PositionKind};
 use countersign::rpc::proto::batch_verify_response::result::Result as Entry;
-use countersign::rpc::proto::{BatchVerifyRequest, VerifyRequest, VerifyResponse};
+use countersign::rpc::proto::{
+    BatchVerifyRequest, DisableKeyRequest, EnableKeyRequest, VerifyRequest, VerifyResponse, Wait,
+};
 use tonic::{Code, Status};
 
 use super::batch_verify::{about, status};
 use super::refusal::{invalid, refused};
-use crate::harness::{Caller, Credential, Database, Minted, Server, key};
+use crate::harness::replicas::Told;
+use crate::harness::{Caller, Credential, Database, Minted, Replicas, Server, key};
 use crate::on_both_databases;
 
 async fn ask(
@@ -148,5 +151,29 @@ on_both_databases! {
             })
         };
         crate::harness::eventually("it comes in time", Duration::from_secs(60), comes).await;
+    }
+}
+
+/// Without the token, the other replica may know of a change or not. With it, it always does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_names_a_change_is_answered_from_it_everywhere() {
+    // By looking alone, a change takes up to 200 ms to the other.
+    let replicas = Replicas::start(2, Told::default().database_listen(false)).await;
+    let (here, there) = (replicas[0].caller(), replicas[1].caller());
+    let minted = here.mint(key("acme", "billing")).await;
+    let (key_id, wait) = (&minted.key.key_id, Wait::None.into());
+    for _ in 0..10 {
+        let request = DisableKeyRequest { key_id: key_id.clone(), wait, ..Default::default() };
+        let off = here.admin().disable_key(request).await.unwrap().into_inner().consistency_token;
+        let answer = ask(&there, &minted.credential, &off).await.expect("it comes there");
+        assert!(!answer.allowed, "from before the change");
+        let request = EnableKeyRequest { key_id: key_id.clone(), wait, ..Default::default() };
+        let on = here.admin().enable_key(request).await.unwrap().into_inner().consistency_token;
+        let presented = about(&minted.credential).presented;
+        let entry = VerifyRequest { presented, at_least: on, ..VerifyRequest::default() };
+        let batch = BatchVerifyRequest { requests: vec![entry] };
+        let results = there.verifier().batch_verify(batch).await.unwrap().into_inner().results;
+        let allowed = matches!(&results[0].result, Some(Entry::Response(reply)) if reply.allowed);
+        assert!(allowed, "{results:?}");
     }
 }

@@ -5,7 +5,8 @@ use tonic::Status;
 
 use super::refusal::{denied, unauthenticated};
 use super::verbs::{ALL_RESERVED, RESERVED_ACCOUNT};
-use crate::harness::{Caller, Database, Server, key};
+use crate::harness::replicas::Told;
+use crate::harness::{Caller, Database, Replicas, Server, key};
 use crate::on_both_databases;
 
 async fn list(caller: &Caller) -> Result<Vec<Replica>, Status> {
@@ -31,6 +32,19 @@ on_both_databases! {
         let revision = admin.events("").await.unwrap().last().expect("an event").revision;
         assert_eq!(after[0].revision, revision);
         assert!(after[0].staleness.as_ref().expect("it is said").seconds < 7);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_list_each_other_and_each_knows_itself() {
+    let replicas = Replicas::start(2, Told::default()).await;
+    let (first, second) = (replicas[0].caller(), replicas[1].caller());
+    let (by_first, by_second) = (list(&first).await.unwrap(), list(&second).await.unwrap());
+    let ids = |rows: &[Replica]| rows.iter().map(|row| row.replica_id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&by_first), ids(&by_second), "sorted by id");
+    assert_eq!(by_first.len(), 2);
+    for (one, other) in by_first.iter().zip(&by_second) {
+        assert!(one.self_ != other.self_, "each replica is one of the two: {one:?} {other:?}");
     }
 }
 

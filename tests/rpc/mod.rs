@@ -16,6 +16,7 @@ mod rotate_key;
 mod update_key;
 mod verify;
 mod verify_credentials;
+mod waiting;
 mod watch_audit_events;
 
 pub mod at_least;
