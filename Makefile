@@ -3,7 +3,8 @@
 BUF := .tools/bin/buf
 BASELINE := tests/baseline/countersign.binpb
 
-.PHONY: simulate capacity help build run test planted check fmt fmt-check clippy deny proto-baseline clean
+.PHONY: bench bench-baseline bench-compare simulate capacity help build run test planted check fmt fmt-check \
+	clippy deny proto-baseline clean
 
 help:
 	@echo 'make build           the release binary'
@@ -12,6 +13,8 @@ help:
 	@echo 'make planted         plant each known bug (ARGS=NAME: one), and demand that the tests notice'
 	@echo 'make simulate        the replica protocol in virtual time, on SEEDS=… seeds (a failing one is printed)'
 	@echo 'make check           formatting, clippy, cargo-deny'
+	@echo 'make bench           what a Verify costs, against its bars (ARGS="--keys 10000000" adds a store; --help)'
+	@echo 'make bench-compare   what changed since the kept baseline; bench-baseline keeps the latest run'
 	@echo 'make capacity        memory and start-up time of 1,000,000 keys (KEYS=… for another number)'
 	@echo 'make fmt             format the sources'
 	@echo 'make proto-baseline  accept the present proto files as what must stay compatible'
@@ -43,13 +46,22 @@ clippy:
 deny:
 	python3 tests/tooling/deny.py
 
+bench:
+	cargo bench --locked --bench verify -- $(ARGS)
+
+bench-compare:
+	cargo bench --locked --bench verify -- compare $(ARGS)
+
+bench-baseline:
+	cp target/bench/latest.json benches/baseline.json
+
 SEEDS ?= 5000
 simulate:
 	CSTEST_SEEDS=$(SEEDS) cargo test --locked --release --test it simulation -- --nocapture
 
 KEYS ?= 1000000
 capacity:
-	cargo bench --locked --bench capacity -- --keys $(KEYS)
+	cargo bench --locked --bench verify -- --capacity --main-keys $(KEYS) --save target/bench/capacity.json
 
 proto-baseline:
 	python3 tests/run.py --tools-only

@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(out.join("descriptors.binpb"), descriptors.encode_to_vec())?;
 
     tonic_prost_build::configure()
+        .codec_path("crate::rpc::codec::MessageCodec")
         .extern_path(".google.rpc.Status", "::tonic_types::Status")
         // The one oneof that would store the smaller answer in the space of the larger.
         .boxed("countersign.v1.WatchAuditEventsResponse.message.event")

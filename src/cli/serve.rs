@@ -23,7 +23,7 @@ use crate::domain::replica::ReplicaRow;
 use crate::domain::time::{Clock, SystemClock};
 use crate::log::{HighWaterFile, Log};
 use crate::middleware::Middleware;
-use crate::rpc::services::{Health, routes};
+use crate::rpc::services::{Health, services};
 use crate::rpc::{AtLeast, KeyAdminService, KeyVerifierService};
 use crate::store::Store;
 use crate::tasks::follow::{self, Following};
@@ -120,6 +120,8 @@ impl Server {
         let pages = Pages { ready: readiness(&serving, &position, &clock) };
         tokio::spawn(transport::serve_pages(pages_listener, pages, stop_pages.clone()));
 
+        // Nothing is made before everything is said that has to be said.
+        drop(settings.root_key_file()?);
         prepare::data_dir(settings)?;
         let locks = lock::take(settings)?;
         let store = prepare::open_store(settings).await?;
@@ -176,12 +178,12 @@ impl Server {
         );
         let verifier_service = KeyVerifierService::new(Arc::clone(&verifier), at_least);
         let health = Health::starting().await;
-        let routes = routes(Some(admin_service), Some(verifier_service), &health);
-        let routes = routes.map_err(Failure::said)?;
+        let services = services(Some(admin_service), Some(verifier_service), &health);
+        let services = services.map_err(Failure::said)?;
         let middleware = Middleware::new(settings.middleware, verifier);
 
         let verifiers = transport::serve(listener, &settings.transport, &stop, || {
-            middleware.guard(routes.clone())
+            middleware.guard(services.clone())
         });
         let verifiers = verifiers.map_err(|error| {
             Failure::Said(format!(

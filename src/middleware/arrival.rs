@@ -2,6 +2,7 @@
 //!
 //! A caller that opens a request and never sends its message would hold a place of everybody's for ever.
 
+use std::error::Error as StdError;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,7 +12,6 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use prost::bytes::Bytes;
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
-use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::method::takes_one_message;
@@ -45,7 +45,10 @@ pub struct Arrival<S> {
     inner: S,
 }
 
-impl<S: Service<Request<Body>>> Service<Request<Body>> for Arrival<S> {
+impl<S, B> Service<Request<B>> for Arrival<S>
+where
+    S: Service<Request<Arriving<B>>>,
+{
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -54,26 +57,26 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for Arrival<S> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> S::Future {
-        let within = self.within;
-        let request = if takes_one_message(request.uri().path()) {
-            request.map(|body| Body::new(Arriving { body, within, end: None }))
-        } else {
-            request
-        };
-        self.inner.call(request)
+    fn call(&mut self, request: Request<B>) -> S::Future {
+        let within = takes_one_message(request.uri().path()).then_some(self.within);
+        self.inner.call(request.map(|body| Arriving { body, within, end: None }))
     }
 }
 
 /// The body of a request, which must be complete in time.
-struct Arriving {
-    body: Body,
-    within: Duration,
+#[derive(Debug)]
+pub struct Arriving<B> {
+    body: B,
+    /// `None`: whenever the caller likes.
+    within: Option<Duration>,
     /// Only what is waited for costs a timer: most messages are here when they are asked for.
     end: Option<Pin<Box<Sleep>>>,
 }
 
-impl HttpBody for Arriving {
+impl<B> HttpBody for Arriving<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Unpin,
+{
     type Data = Bytes;
     type Error = Status;
 
@@ -82,9 +85,10 @@ impl HttpBody for Arriving {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            return Poll::Ready(frame);
+            let broken = |error: B::Error| Status::from_error(error.into());
+            return Poll::Ready(frame.map(|frame| frame.map_err(broken)));
         }
-        let within = self.within;
+        let Some(within) = self.within else { return Poll::Pending };
         let end = self.end.get_or_insert_with(|| Box::pin(sleep(within)));
         ready!(end.as_mut().poll(cx));
         Poll::Ready(Some(Err(Error::DeadlineExceeded.into())))
@@ -105,6 +109,7 @@ mod tests {
     use std::convert::Infallible;
     use std::future::poll_fn;
     use tonic::Code;
+    use tonic::body::Body;
     use tower::{ServiceExt as _, service_fn};
 
     const LIMIT: Duration = Duration::from_millis(1);
@@ -140,7 +145,7 @@ mod tests {
     /// Reads a request to its end, as the layer gives it to the service: how many frames, and how it
     /// ended.
     async fn read(path: &str, body: Body) -> (usize, Option<Code>) {
-        let service = service_fn(|request: Request<Body>| async {
+        let service = service_fn(|request: Request<Arriving<Body>>| async {
             let (mut body, mut frames) = (request.into_body(), 0);
             loop {
                 match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {

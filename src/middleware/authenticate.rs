@@ -6,13 +6,11 @@ use std::task::{Context, Poll};
 
 use http::header::AUTHORIZATION;
 use http::{Request, Response};
-use tonic::Status;
-use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::Answering;
 use super::headers::{SECRET_KEY, presented, user_agent};
 use super::method::{Door, door};
+use super::refusable::Refusable;
 use super::trace::TraceId;
 use crate::domain::Error;
 use crate::domain::permission::{Origin, PeerAddr, Principal};
@@ -42,7 +40,12 @@ impl AuthenticateLayer {
             Some(presented) => {
                 let peer =
                     request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical());
-                let principal = self.verifier.authenticate(&presented, peer, origin(request, peer));
+                // Verifications are not told to the log, so where they came from is not looked for.
+                let origin = match door {
+                    Door::Verifier(_) => Origin::default(),
+                    Door::Open | Door::Admin => origin(request, peer),
+                };
+                let principal = self.verifier.authenticate(&presented, peer, origin);
                 Some(principal.map_err(|refusal| match refusal {
                     // Which check failed is nobody's business who is not let in.
                     Refusal::Denied(_) => Error::Unauthenticated("the credential was refused"),
@@ -88,15 +91,14 @@ pub struct Authenticate<S> {
     inner: S,
 }
 
-impl<S, B> Service<Request<B>> for Authenticate<S>
+impl<S, B, R> Service<Request<B>> for Authenticate<S>
 where
-    S: Service<Request<B>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Default,
 {
-    type Response = Response<Body>;
+    type Response = Response<R>;
     type Error = S::Error;
-    type Future = Answering<Body, S::Error>;
+    type Future = Refusable<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -111,9 +113,9 @@ where
                 if let Some(principal) = principal {
                     request.extensions_mut().insert(principal);
                 }
-                Box::pin(self.inner.call(request))
+                Refusable::answer(self.inner.call(request))
             }
-            Err(error) => Box::pin(std::future::ready(Ok(Status::from(error).into_http()))),
+            Err(error) => Refusable::refusal(error),
         }
     }
 }

@@ -3,27 +3,29 @@
 //! tonic's own timeout answers CANCELLED and ends at the head of the response.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 use tower::{Layer, Service};
 
-use super::Answering;
+use super::refusable::Refusable;
 use crate::domain::Error;
 use crate::domain::deadline::Deadline as StopsWaiting;
 
-const GRPC_TIMEOUT: &str = "grpc-timeout";
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// When the caller stops waiting; `None`: never, or so late that clocks can't say it.
 fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Error> {
-    let Some(value) = headers.get(GRPC_TIMEOUT) else { return Ok(None) };
+    let Some(value) = headers.get(&GRPC_TIMEOUT) else { return Ok(None) };
     let timeout = value.to_str().ok().and_then(parse_timeout);
-    let malformed =
-        || Error::invalid(GRPC_TIMEOUT, "must be 1 to 8 digits and one of H, M, S, m, u, n");
+    let malformed = || {
+        Error::invalid(GRPC_TIMEOUT.as_str(), "must be 1 to 8 digits and one of H, M, S, m, u, n")
+    };
     Ok(Instant::now().checked_add(timeout.ok_or_else(malformed)?))
 }
 
@@ -65,42 +67,78 @@ pub struct Deadline<S> {
 impl<S, B, R> Service<Request<B>> for Deadline<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    R: Default + Send + 'static,
+    R: Default,
 {
     type Response = Response<Timed<R>>;
     type Error = S::Error;
-    type Future = Answering<Timed<R>, S::Error>;
+    type Future = Refusable<InTime<S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let deadline = match deadline(request.headers()) {
-            Ok(deadline) => deadline,
-            Err(error) => return Box::pin(std::future::ready(Ok(Status::from(error).into_http()))),
-        };
-        // What waits within the request ends in time for its reply.
-        if let Some(deadline) = deadline {
-            request.extensions_mut().insert(StopsWaiting(deadline.into_std()));
-        }
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let Some(deadline) = deadline else {
-                return Ok(answer.await?.map(|body| Timed { body, end: None, is_over: false }));
-            };
-            let mut end = Box::pin(sleep_until(deadline));
-            tokio::select! {
-                // The answer first: one that is ready is never thrown away.
-                biased;
-                response = answer => {
-                    Ok(response?.map(|body| Timed { body, end: Some(end), is_over: false }))
+        match deadline(request.headers()) {
+            Ok(deadline) => {
+                // What waits within the request ends in time for its reply.
+                if let Some(deadline) = deadline {
+                    request.extensions_mut().insert(StopsWaiting(deadline.into_std()));
                 }
-                () = &mut end => Ok(Status::from(Error::DeadlineExceeded).into_http()),
+                let answer = self.inner.call(request);
+                Refusable::answer(InTime { answer, end: End { deadline, timer: None } })
             }
-        })
+            Err(error) => Refusable::refusal(error),
+        }
+    }
+}
+
+/// When a call is over. What is ready when it is asked for costs no timer.
+#[derive(Debug, Default)]
+struct End {
+    /// `None`: never.
+    deadline: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl End {
+    /// Waits for it.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        timer.as_mut().poll(cx)
+    }
+
+    fn has_come(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+}
+
+pin_project! {
+    /// An answer that is DEADLINE_EXCEEDED if it is not ready in time.
+    #[derive(Debug)]
+    pub struct InTime<F> {
+        #[pin]
+        answer: F,
+        end: End,
+    }
+}
+
+impl<F, R, E> Future for InTime<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: Default,
+{
+    type Output = Result<Response<Timed<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        // The answer first: one that is ready is never thrown away.
+        if let Poll::Ready(response) = this.answer.poll(cx) {
+            let end = std::mem::take(this.end);
+            return Poll::Ready(Ok(response?.map(|body| Timed { body, end, is_over: false })));
+        }
+        ready!(this.end.poll(cx));
+        Poll::Ready(Ok(Status::from(Error::DeadlineExceeded).into_http()))
     }
 }
 
@@ -108,7 +146,7 @@ where
 #[derive(Debug, Default)]
 pub struct Timed<R> {
     body: R,
-    end: Option<Pin<Box<Sleep>>>,
+    end: End,
     is_over: bool,
 }
 
@@ -124,12 +162,11 @@ impl<R: Body + Default + Unpin> Body for Timed<R> {
             return Poll::Ready(None);
         }
         // The end first: a stream that always has something to say would never come to it.
-        if self.end.as_ref().is_none_or(|end| end.deadline() > Instant::now()) {
+        if !self.end.has_come() {
             if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
                 return Poll::Ready(frame);
             }
-            let Some(end) = self.end.as_mut() else { return Poll::Pending };
-            std::task::ready!(end.as_mut().poll(cx));
+            ready!(self.end.poll(cx));
         }
         // What feeds the body learns from its end that nobody reads any more.
         self.body = R::default();
@@ -143,7 +180,7 @@ impl<R: Body + Default + Unpin> Body for Timed<R> {
 
     fn size_hint(&self) -> SizeHint {
         // The body may end early, so its length is not known.
-        if self.end.is_some() { SizeHint::default() } else { self.body.size_hint() }
+        if self.end.deadline.is_some() { SizeHint::default() } else { self.body.size_hint() }
     }
 }
 

@@ -3,14 +3,14 @@
 //! tonic calls an oversized message OUT_OF_RANGE, which here means a cursor, and a message that is no
 //! protobuf INTERNAL, with the decoder's own words. Both are the caller's doing and get a clear answer.
 
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
-use tonic::body::Body;
+use pin_project_lite::pin_project;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-use super::Answering;
 use super::method::{Door, door};
 use crate::domain::Error;
 use crate::rpc::status::MAX_REQUEST_BYTES;
@@ -47,15 +47,14 @@ pub struct Decoding<S> {
     inner: S,
 }
 
-impl<S, B> Service<Request<B>> for Decoding<S>
+impl<S, B, R> Service<Request<B>> for Decoding<S>
 where
-    S: Service<Request<B>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Default,
 {
-    type Response = Response<Body>;
+    type Response = Response<R>;
     type Error = S::Error;
-    type Future = Answering<Body, S::Error>;
+    type Future = Decoded<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -63,16 +62,36 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let is_ours = door(request.uri().path()) != Door::Open;
-        let answer = self.inner.call(request);
-        if !is_ours {
-            return Box::pin(answer);
+        Decoded { answer: self.inner.call(request), is_ours }
+    }
+}
+
+pin_project! {
+    /// An answer whose refusal may have to be said in our words.
+    #[derive(Debug)]
+    pub struct Decoded<F> {
+        #[pin]
+        answer: F,
+        is_ours: bool,
+    }
+}
+
+impl<F, R, E> Future for Decoded<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: Default,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let response = ready!(this.answer.poll(cx))?;
+        if !*this.is_ours {
+            return Poll::Ready(Ok(response));
         }
-        Box::pin(async move {
-            let response = answer.await?;
-            // A status that came without a message stands in the head; tonic leaves it here as well.
-            let refusal = response.extensions().get::<Status>().and_then(in_our_words);
-            Ok(refusal.map_or(response, |error| Status::from(error).into_http()))
-        })
+        // A status that came without a message stands in the head; tonic leaves it here as well.
+        let refusal = response.extensions().get::<Status>().and_then(in_our_words);
+        Poll::Ready(Ok(refusal.map_or(response, |error| Status::from(error).into_http())))
     }
 }
 

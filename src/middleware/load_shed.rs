@@ -7,57 +7,75 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::Status;
+use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::Answering;
 use super::method::{Door, door, is_health_check};
+use super::refusable::Refusable;
 use crate::domain::Error;
 
 /// When to try again: long enough for thousands of requests to be answered.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The places left.
-#[derive(Clone)]
+/// So many places. Nobody waits for one, so a number is enough; a semaphore would also keep a queue.
+#[derive(Debug)]
 struct Places {
-    /// For requests to our own services.
-    ours: Arc<Semaphore>,
-    /// For reflection, watched health, and paths that lead nowhere.
-    open: Arc<Semaphore>,
+    free: AtomicUsize,
 }
 
+/// A place that is taken until this is dropped.
+#[derive(Debug)]
+struct Place(Arc<Places>);
+
 impl Places {
-    /// A place for a request: `None` if it needs none.
-    fn take(&self, path: &str) -> Result<Option<OwnedSemaphorePermit>, Error> {
-        if is_health_check(path) {
-            return Ok(None);
-        }
-        let (places, what) = match door(path) {
-            Door::Open => (&self.open, "too many streams of health and reflection"),
-            Door::Verifier(_) | Door::Admin => (&self.ours, "too many requests in work"),
-        };
-        let overloaded = Error::Overloaded { what, retry_after: RETRY_AFTER };
-        Arc::clone(places).try_acquire_owned().map(Some).map_err(|_| overloaded)
+    fn new(count: usize) -> Arc<Self> {
+        Arc::new(Self { free: AtomicUsize::new(count) })
+    }
+
+    /// A place, if one is left. The number guards no memory, so it needs no order with anything else.
+    fn take(self: &Arc<Self>) -> Option<Place> {
+        let less_one = |free: usize| free.checked_sub(1);
+        let taken = self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less_one);
+        taken.ok().map(|_| Place(Arc::clone(self)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.free.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// Sheds what is over the limits.
 #[derive(Clone)]
 pub(super) struct LoadShedLayer {
-    places: Places,
+    /// For requests to our own services.
+    ours: Arc<Places>,
+    /// For reflection, watched health, and paths that lead nowhere.
+    open: Arc<Places>,
 }
 
 impl LoadShedLayer {
     /// So many places for our own services, and so many for what is open to anybody.
     pub(super) fn new(ours: usize, open: usize) -> Self {
-        let places = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
-        Self { places: Places { ours: places(ours), open: places(open) } }
+        Self { ours: Places::new(ours), open: Places::new(open) }
+    }
+
+    /// A place for a request: `None` if it needs none.
+    fn take(&self, path: &str) -> Result<Option<Place>, Error> {
+        let (places, what) = match door(path) {
+            Door::Open if is_health_check(path) => return Ok(None),
+            Door::Open => (&self.open, "too many streams of health and reflection"),
+            Door::Verifier(_) | Door::Admin => (&self.ours, "too many requests in work"),
+        };
+        let overloaded = || Error::Overloaded { what, retry_after: RETRY_AFTER };
+        places.take().map(Some).ok_or_else(overloaded)
     }
 }
 
@@ -65,39 +83,59 @@ impl<S> Layer<S> for LoadShedLayer {
     type Service = LoadShed<S>;
 
     fn layer(&self, inner: S) -> LoadShed<S> {
-        LoadShed { places: self.places.clone(), inner }
+        LoadShed { layer: self.clone(), inner }
     }
 }
 
 /// See [`LoadShedLayer`].
 #[derive(Clone)]
 pub struct LoadShed<S> {
-    places: Places,
+    layer: LoadShedLayer,
     inner: S,
 }
 
 impl<S, B, R> Service<Request<B>> for LoadShed<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    R: Default + Send + 'static,
+    R: Default,
 {
     type Response = Response<Counted<R>>;
     type Error = S::Error;
-    type Future = Answering<Counted<R>, S::Error>;
+    type Future = Refusable<Admitted<S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let place = match self.places.take(request.uri().path()) {
-            Ok(place) => place,
-            Err(error) => return Box::pin(std::future::ready(Ok(Status::from(error).into_http()))),
-        };
-        let answer = self.inner.call(request);
-        Box::pin(async move { Ok(answer.await?.map(|body| Counted { body, place })) })
+        match self.layer.take(request.uri().path()) {
+            Ok(place) => Refusable::answer(Admitted { answer: self.inner.call(request), place }),
+            Err(error) => Refusable::refusal(error),
+        }
+    }
+}
+
+pin_project! {
+    /// The answer to a request that has its place, if it needs one.
+    #[derive(Debug)]
+    pub struct Admitted<F> {
+        #[pin]
+        answer: F,
+        place: Option<Place>,
+    }
+}
+
+impl<F, R, E> Future for Admitted<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<Counted<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.answer.poll(cx))?;
+        let place = this.place.take();
+        Poll::Ready(Ok(response.map(|body| Counted { body, place })))
     }
 }
 
@@ -105,7 +143,7 @@ where
 #[derive(Debug, Default)]
 pub struct Counted<R> {
     body: R,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 impl<R: Body + Unpin> Body for Counted<R> {
@@ -116,7 +154,7 @@ impl<R: Body + Unpin> Body for Counted<R> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<R::Data>, R::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if frame.is_none() {
             self.place = None;
         }

@@ -1,7 +1,7 @@
 use std::convert::Infallible;
 
-use tonic::Code;
 use tonic::body::Body as TonicBody;
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use tower::{ServiceExt as _, service_fn};
 

@@ -54,9 +54,15 @@ pub(super) fn takes_one_message(path: &str) -> bool {
     !path.starts_with("/grpc.reflection.")
 }
 
+/// Whether a path is one that answers from memory, thousands of times a second.
+pub(super) fn is_verification(path: &str) -> bool {
+    matches!(door(path), Door::Verifier(_))
+}
+
 fn find(path: &str) -> Option<(Verb, &'static str)> {
     let path = path.strip_prefix('/')?;
-    VERBS.iter().find(|(_, name, _)| *name == path).map(|(verb, name, _)| (*verb, *name))
+    // From the end: verifications stand there, and are almost all that is asked.
+    VERBS.iter().rev().find(|(_, name, _)| *name == path).map(|(verb, name, _)| (*verb, *name))
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 //! same request with the caller's [`Principal`](crate::domain::permission::Principal), or an answer
 //! that refuses it. A layer only finds out who calls; what the caller may do is decided in `control`.
 //! Every refusal is made by `rpc::status`.
+//!
+//! Each layer's future has a name and lies within the next one's, so that a request on its way through all of them
+//! allocates nothing for it.
 
 mod arrival;
 mod authenticate;
@@ -12,13 +15,12 @@ mod decoding;
 mod headers;
 mod load_shed;
 mod method;
+mod refusable;
 mod trace;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
 use tower::ServiceBuilder;
 
 use crate::verify::Verifier;
@@ -28,9 +30,6 @@ use deadline::{Deadline, DeadlineLayer};
 use decoding::{Decoding, DecodingLayer};
 use load_shed::{LoadShed, LoadShedLayer};
 use trace::{Trace, TraceLayer};
-
-/// A response that is being made.
-type Answering<B, E> = Pin<Box<dyn Future<Output = Result<Response<B>, E>> + Send>>;
 
 /// The most streams of health and reflection, which are open to anybody, on this replica.
 pub const MAX_OPEN_STREAMS: usize = 256;

@@ -6,6 +6,7 @@
 //! in here: the store.
 
 mod at_least;
+pub mod codec;
 mod convert;
 mod key_admin;
 mod key_verifier;

@@ -1,10 +1,21 @@
 //! What a listener serves: the two services, reflection and health, behind their paths.
 
-use tonic::service::Routes;
-use tonic::service::RoutesBuilder;
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use pin_project_lite::pin_project;
+use prost::bytes::Bytes;
+use tonic::body::Body;
+use tonic::codegen::BoxFuture;
+use tonic::service::{Routes, RoutesBuilder};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
+use tower::Service;
 
 use super::proto::FILE_DESCRIPTOR_SET;
 use super::proto::key_admin_server::{KeyAdminServer, SERVICE_NAME as KEY_ADMIN};
@@ -43,16 +54,26 @@ impl Health {
     }
 }
 
-/// The routes of one listener. With a listener of its own for administration, each serves one of the
+/// What one listener serves.
+///
+/// Verifications are looked at first and go straight to their service. Everything else finds its way through
+/// [`Routes`], where a request costs a dozen allocations more.
+#[derive(Clone)]
+pub struct Services {
+    verifier: Option<KeyVerifierServer<KeyVerifierService>>,
+    routes: Routes,
+}
+
+/// The services of one listener. With a listener of its own for administration, each serves one of the
 /// two; otherwise one serves both. Reflection describes what the listener serves.
 ///
 /// # Errors
 /// [`Error::Internal`] if the descriptors can't be read, which a test rules out.
-pub fn routes(
+pub fn services(
     admin: Option<KeyAdminService>,
     verifier: Option<KeyVerifierService>,
     health: &Health,
-) -> Result<Routes, Error> {
+) -> Result<Services, Error> {
     let mut names = vec![
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
@@ -74,16 +95,68 @@ pub fn routes(
     if let Some(admin) = admin {
         routes.add_service(KeyAdminServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES));
     }
-    if let Some(verifier) = verifier {
-        routes.add_service(
-            KeyVerifierServer::new(verifier).max_decoding_message_size(MAX_REQUEST_BYTES),
-        );
-    }
+    let verifier = verifier.map(|verifier| {
+        KeyVerifierServer::new(verifier).max_decoding_message_size(MAX_REQUEST_BYTES)
+    });
     routes.add_service(HealthServer::new(HealthService::from_health_reporter(health.0.clone())));
     routes.add_service(reflection().build_v1().map_err(unreadable)?);
     // What grpcurl up to 1.8 speaks.
     routes.add_service(reflection().build_v1alpha().map_err(unreadable)?);
-    Ok(routes.routes().prepare())
+    Ok(Services { verifier, routes: routes.routes().prepare() })
+}
+
+impl<B> Service<Request<B>> for Services
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>> + Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Serving<<Routes as Service<Request<B>>>::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // The verifier always is.
+        Service::<Request<B>>::poll_ready(&mut self.routes, cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = request.uri().path().split('/').nth(1);
+        let way = match &mut self.verifier {
+            Some(verifier) if service == Some(KEY_VERIFIER) => {
+                Way::Verification { answer: verifier.call(request) }
+            }
+            _ => Way::Routed { answer: self.routes.call(request) },
+        };
+        Serving { way }
+    }
+}
+
+pin_project! {
+    /// An answer of one of the [`Services`].
+    pub struct Serving<F> {
+        #[pin]
+        way: Way<F>,
+    }
+}
+
+pin_project! {
+    #[project = ProjectedWay]
+    enum Way<F> {
+        // What the generated code makes, boxed as it comes.
+        Verification { answer: BoxFuture<Response<Body>, Infallible> },
+        Routed { #[pin] answer: F },
+    }
+}
+
+impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Serving<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match self.project().way.project() {
+            ProjectedWay::Verification { answer } => answer.as_mut().poll(cx),
+            ProjectedWay::Routed { answer } => answer.poll(cx),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -93,7 +166,7 @@ mod tests {
 
     #[tokio::test]
     async fn reflection_reads_all_descriptors() {
-        assert!(routes(None, None, &Health::starting().await).is_ok());
+        assert!(services(None, None, &Health::starting().await).is_ok());
     }
 
     #[test]

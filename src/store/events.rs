@@ -135,8 +135,25 @@ pub(super) async fn append(
     transaction: &WriteTransaction,
     events: &[AuditEvent],
 ) -> Result<(), Fault> {
+    let (rows, hashes) = rows_of(transaction, events).await?;
+    for rows in rows.chunks(ROWS_PER_INSERT) {
+        let insert = audit_event::Entity::insert_many(rows.iter().cloned());
+        insert.exec_without_returning(&transaction.step("event")).await?;
+    }
+    for hashes in hashes.chunks(ROWS_PER_INSERT) {
+        let insert = tree_hash::Entity::insert_many(hashes.iter().cloned());
+        insert.exec_without_returning(&transaction.step("tree hashes")).await?;
+    }
+    Ok(())
+}
+
+/// The rows of events of consecutive revisions that follow the tip, and of the tree hashes that they complete.
+pub(super) async fn rows_of(
+    transaction: &WriteTransaction,
+    events: &[AuditEvent],
+) -> Result<(Vec<audit_event::ActiveModel>, Vec<tree_hash::ActiveModel>), Fault> {
     let Some(first) = events.first().and_then(|event| event.revision.checked_sub(1)) else {
-        return Ok(());
+        return Ok((Vec::new(), Vec::new()));
     };
     let mut hashes = hashes_to_append(transaction, first, events.len() as u64).await?;
     let (mut rows, mut completed) = (Vec::with_capacity(events.len()), Vec::new());
@@ -149,24 +166,13 @@ pub(super) async fn append(
         let new = tree::append(index, leaf, &hashes)
             .map_err(|error| Fault::internal(error.to_string()))?;
         hashes.extend(new.iter().copied());
-        completed.extend(new);
+        for (position, hash) in new {
+            let (position, hash) = (Set(signed(position)?), Set(hash.to_vec()));
+            completed.push(tree_hash::ActiveModel { position, hash });
+        }
         rows.push(event_row(event, canonical, leaf)?);
     }
-    for rows in rows.chunks(ROWS_PER_INSERT) {
-        let insert = audit_event::Entity::insert_many(rows.iter().cloned());
-        insert.exec_without_returning(&transaction.step("event")).await?;
-    }
-    for hashes in completed.chunks(ROWS_PER_INSERT) {
-        let rows = hashes.iter().map(|(position, hash)| {
-            Ok(tree_hash::ActiveModel {
-                position: Set(signed(*position)?),
-                hash: Set(hash.to_vec()),
-            })
-        });
-        let insert = tree_hash::Entity::insert_many(rows.collect::<Result<Vec<_>, Fault>>()?);
-        insert.exec_without_returning(&transaction.step("tree hashes")).await?;
-    }
-    Ok(())
+    Ok((rows, completed))
 }
 
 /// The stored hashes that appending `count` leaves from `first` on needs.

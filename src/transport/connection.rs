@@ -3,18 +3,19 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body::Body as HttpBody;
+use hyper::body::Incoming;
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use tonic::body::Body;
-use tower::{Service, ServiceExt as _};
+use tower::Service;
 
 use super::Settings;
+use super::at_once::Streams;
 use super::preface::{Counted, Heard};
 use crate::domain::permission::PeerAddr;
 
@@ -28,10 +29,10 @@ const MAX_HEADERS: u32 = 16 * 1024;
 /// 1,000 that we promise to carry, and above 200 watchers.
 const MAX_STREAMS: u32 = 2_048;
 
-/// What serves requests, one for each thread; cloned for each connection.
+/// What serves requests, one for each thread; cloned for each connection. It is always ready for one.
 pub trait Serves:
     Service<
-        ::http::Request<Body>,
+        ::http::Request<Incoming>,
         Response = ::http::Response<Self::Answer>,
         Error = Infallible,
         Future: Send + 'static,
@@ -46,7 +47,7 @@ pub trait Serves:
 impl<S, A> Serves for S
 where
     S: Service<
-            ::http::Request<Body>,
+            ::http::Request<Incoming>,
             Response = ::http::Response<A>,
             Error = Infallible,
             Future: Send + 'static,
@@ -56,6 +57,27 @@ where
     A: HttpBody<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     type Answer = A;
+}
+
+/// The service of one connection.
+struct OfConnection<S> {
+    /// Never contended: one task serves the connection. To clone the service for each request would be a dozen counters,
+    /// which all cores share.
+    service: Mutex<S>,
+    peer: PeerAddr,
+}
+
+impl<S: Serves> hyper::service::Service<::http::Request<Incoming>> for OfConnection<S> {
+    type Response = ::http::Response<S::Answer>;
+    type Error = Infallible;
+    type Future = S::Future;
+
+    fn call(&self, mut request: ::http::Request<Incoming>) -> S::Future {
+        request.extensions_mut().insert(self.peer);
+        // Nothing of ours has to be waited for before it takes a request: what is full sheds. And a panic of one
+        // request leaves nothing half done that another would meet.
+        self.service.lock().unwrap_or_else(PoisonError::into_inner).call(request)
+    }
 }
 
 /// Serves one socket until its peer leaves, breaks the rules, or the word to stop is said and its
@@ -68,23 +90,22 @@ pub(super) async fn serve<S: Serves>(
     shutdown: CancellationToken,
 ) {
     let (socket, heard) = Counted::new(socket);
-    let service = service.map_request(move |request: ::http::Request<hyper::body::Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(PeerAddr(peer));
-        request
-    });
+    let service = OfConnection { service: Mutex::new(service), peer: PeerAddr(peer) };
     // Windows and the limits against reset floods stay at hyper's defaults.
-    let connection = http2::Builder::new(TokioExecutor::new())
+    let streams = Streams::default();
+    let connection = http2::Builder::new(streams.clone())
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_AFTER)
         .keep_alive_timeout(PONG_LIMIT)
         .max_header_list_size(MAX_HEADERS)
         .max_concurrent_streams(MAX_STREAMS)
-        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service));
+        // No gRPC client reads it.
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(socket), service);
     tokio::pin!(connection);
 
     let ended = tokio::select! {
-        ended = &mut connection => ended,
+        ended = streams.run(connection.as_mut()) => ended,
         () = silent(&heard, settings.opening_limit) => {
             tracing::debug!(%peer, "closed a connection that did not open the conversation");
             return;
@@ -95,7 +116,7 @@ pub(super) async fn serve<S: Serves>(
                 return;
             }
             connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(settings.drain, connection).await {
+            match tokio::time::timeout(settings.drain, streams.run(connection)).await {
                 Ok(ended) => ended,
                 Err(_) => {
                     tracing::info!(%peer, "closed a connection that did not end in time");

@@ -13,6 +13,7 @@
 //! file descriptors run out, and wait for ever for a silent peer when they are to stop.
 
 mod accept;
+mod at_once;
 mod connection;
 mod http;
 mod preface;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +47,7 @@ impl Server {
     }
 }
 
-async fn answer(request: http::Request<Body>) -> Result<http::Response<Body>, Infallible> {
+async fn answer(request: http::Request<Incoming>) -> Result<http::Response<Body>, Infallible> {
     if request.uri().path() == "/slow" {
         std::future::pending::<()>().await;
     }

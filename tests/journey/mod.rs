@@ -39,7 +39,7 @@ on_both_databases! {
             assert!(services.lines().any(|line| line == service), "{service} is not in\n{services}");
         }
         let methods = person.asks(&["list", "countersign.v1.KeyAdmin"]);
-        assert_eq!(methods.lines().count(), 12, "{methods}");
+        assert_eq!(methods.lines().count(), 13, "{methods}");
         let service = person.asks(&["describe", "countersign.v1.KeyVerifier"]);
         assert!(service.contains("// Never let a caller in on an error"), "{service}");
         let key = person.asks(&["describe", "countersign.v1.Key"]);

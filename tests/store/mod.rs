@@ -14,6 +14,7 @@ mod model;
 mod opening;
 mod own_way;
 mod pages;
+mod pooler;
 mod recovery;
 mod replies;
 mod root_keys;

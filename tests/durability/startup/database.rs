@@ -8,7 +8,7 @@ use std::path::Path;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database as Connect, DatabaseConnection};
 
 use super::{on_free_ports, refuses, serve, serve_bound_by_permissions, served_before};
-use crate::harness::{Database, Store, postgres, tools};
+use crate::harness::{Database, Server, Store, postgres, tools};
 use crate::on_both_databases;
 
 fn file_of(store: &Store) -> std::path::PathBuf {
@@ -134,4 +134,15 @@ async fn a_postgres_server_that_does_not_run_is_said_to_be_absent() {
     drop(free);
     let store = elsewhere(|url| postgres::through(url, address)).await;
     refuses(serve(&store), &["nothing answers at postgres://", "start the database"]);
+}
+
+#[tokio::test]
+async fn a_database_that_can_lose_what_it_confirmed_is_warned_of() {
+    let warns = |server: &Server| {
+        let log = server.log();
+        log.lines().filter(|line| line.contains("PostgreSQL has no synchronous standby")).count()
+    };
+    let server = Server::start(Database::Postgres).await;
+    assert_eq!(warns(&server), 1, "{}", server.log());
+    assert_eq!(warns(&Server::start(Database::Sqlite).await), 0);
 }
