@@ -77,6 +77,7 @@ pub struct LogEnd {
 pub struct EpochStart {
     /// Its number.
     pub epoch: u32,
-    /// The first revision that is certainly not what the epoch before had there.
+    /// From this revision on, what earlier epochs had was lost: at most the revision of the event with which it begins,
+    /// less where others were written in the place of what was lost.
     pub first_revision: u64,
 }

@@ -28,14 +28,14 @@ impl<F: Feed> Follower<F> {
             return;
         }
         self.void(term);
-        let (kept, lost) = self.lost_events().await;
+        let lost = self.lost_events().await;
         tracing::error!(
             revision = followed.revision,
             epoch = followed.epoch,
-            kept,
             lost,
             "ALARM: the database has lost events that this replica has seen; nothing is verified here until the \
-             old database is back, or an operator accepts the loss with `countersign store accept`"
+             old database is back, or an operator accepts the loss with `countersign store accept --lost-from` and the \
+             first of these revisions"
         );
     }
 
@@ -48,18 +48,14 @@ impl<F: Feed> Follower<F> {
         }
     }
 
-    /// The last revision that is known here and that the database has, and the newest events that it does not have, for
-    /// people.
-    async fn lost_events(&self) -> (String, String) {
+    /// The newest events that are known here and that the database does not have, for people.
+    async fn lost_events(&self) -> String {
         let newest = self.shared.ring().newest(NAMED);
-        let (mut kept, mut lost) = ("not known here".to_owned(), Vec::new());
+        let mut lost = Vec::new();
         for logged in newest {
             let event = &logged.event;
             match self.feed.leaf(event.revision).await {
-                Ok(leaf) if leaf == Some(logged.leaf_hash) => {
-                    kept = event.revision.to_string();
-                    break;
-                }
+                Ok(leaf) if leaf == Some(logged.leaf_hash) => break,
                 Ok(_) => lost.push(format!(
                     "{} {} {}",
                     event.revision,
@@ -71,9 +67,9 @@ impl<F: Feed> Follower<F> {
         }
         if lost.is_empty() {
             // After a restart only the mark is known.
-            lost.push("the events up to the revision, as far as they are not there".to_owned());
+            return "the events up to the revision, as far as they are not there".to_owned();
         }
         lost.reverse();
-        (kept, lost.join(", "))
+        lost.join(", ")
     }
 }

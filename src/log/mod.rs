@@ -174,9 +174,11 @@ impl<F> Shared<F> {
         self.epochs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first revision that is no longer of an epoch; `None` while it goes on.
+    /// The first revision of an epoch that a later one does not have; `None` while it goes on.
     fn end_of(&self, epoch: u32) -> Option<u64> {
-        self.epochs().iter().find(|later| later.epoch > epoch).map(|later| later.first_revision)
+        let epochs = self.epochs();
+        let later = epochs.iter().filter(|later| later.epoch > epoch);
+        later.map(|later| later.first_revision).min()
     }
 
     /// Ends every subscription: what they have handed out is not of the log that comes.

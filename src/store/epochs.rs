@@ -6,7 +6,8 @@
 //!  epoch 2                   └─ 92'     the acceptance: an event like any other, and the epoch's first
 //! ```
 //!
-//! Replicas that see the new epoch take the log as it is. Positions of the old epoch are good up to the fork.
+//! Replicas that see the new epoch take the log as it is. Positions of the old epoch are good up to the fork, which
+//! whoever accepts has to name (here: lost from 91): the numbers alone don't show it.
 
 use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 
@@ -25,8 +26,10 @@ use crate::domain::token::LogPosition;
 impl Store {
     /// Begins a new epoch of the log, with an event that says who did it, in one transaction under the writer's lock.
     /// `None` if the log is not in the epoch `seen` any more: somebody else was faster, and nothing was changed.
-    /// `kept` is the last revision that no replica misses; without it, everything that is there counts as kept, also
-    /// what was written since in the place of what was lost.
+    ///
+    /// `lost_from` is the first revision of which people were told and that is not there, or something else is in its
+    /// place. The database can't know it; whoever had seen it does. Without it nothing below the end of the log counts
+    /// as lost.
     ///
     /// # Errors
     ///
@@ -34,13 +37,13 @@ impl Store {
     pub async fn accept(
         &self,
         seen: u32,
-        kept: Option<u64>,
+        lost_from: Option<u64>,
         actor: &Actor,
     ) -> Result<Option<LogPosition>, Error> {
         // An unknown outcome is told: a repetition would find the new epoch and take it for somebody else's.
         let mut retry = Retry::new(self, false);
         loop {
-            match self.try_accept(seen, kept, actor).await {
+            match self.try_accept(seen, lost_from, actor).await {
                 Ok(accepted) => {
                     if let Some(position) = accepted {
                         self.announce(position.revision);
@@ -55,11 +58,11 @@ impl Store {
     async fn try_accept(
         &self,
         seen: u32,
-        kept: Option<u64>,
+        lost_from: Option<u64>,
         actor: &Actor,
     ) -> Result<Option<LogPosition>, Fault> {
         let transaction = self.begin().await?;
-        let work = self.accept_within(&transaction, seen, kept, actor).await;
+        let work = self.accept_within(&transaction, seen, lost_from, actor).await;
         transaction.finish(work).await
     }
 
@@ -67,7 +70,7 @@ impl Store {
         &self,
         transaction: &WriteTransaction,
         seen: u32,
-        kept: Option<u64>,
+        lost_from: Option<u64>,
         actor: &Actor,
     ) -> Result<Done<Option<LogPosition>>, Fault> {
         let tip = events::tip(&transaction.step("tip")).await?;
@@ -75,15 +78,21 @@ impl Store {
             return Ok(Done::Nothing(None));
         }
         let (epoch, revision) = (tip.epoch + 1, tip.revision + 1);
+        let mut changes = vec![FieldChange {
+            after: epoch.to_string(),
+            before: tip.epoch.to_string(),
+            field: "epoch".to_owned(),
+        }];
+        if let Some(lost) = lost_from {
+            let (after, field) = (lost.to_string(), "lost_from".to_owned());
+            changes.push(FieldChange { after, before: String::new(), field });
+        }
+        let lost_from = lost_from.map_or(revision, |lost| lost.min(revision));
         let event = AuditEvent {
             account_id: AccountId::RESERVED.to_owned(),
             actor: actor.clone(),
             application_id: String::new(),
-            changes: vec![FieldChange {
-                after: epoch.to_string(),
-                before: tip.epoch.to_string(),
-                field: "epoch".to_owned(),
-            }],
+            changes,
             comment: String::new(),
             key_id: String::new(),
             key_seal: String::new(),
@@ -98,8 +107,7 @@ impl Store {
         events::append(transaction, &[event]).await?;
         let row = epoch::ActiveModel {
             epoch: Set(signed_small(epoch)?),
-            // What is beyond the fork is not what callers of the old epoch were told of, though it has its numbers.
-            first_revision: Set(signed(kept.map_or(revision, |kept| kept.min(tip.revision) + 1))?),
+            first_revision: Set(signed(lost_from)?),
         };
         let insert = epoch::Entity::insert(row);
         insert.exec_without_returning(&transaction.step("epoch")).await?;

@@ -104,7 +104,7 @@ impl Replicas {
         let seen = Arc::new(self.store.seen_through(postgres::through(url, network.address())));
         // At TRACE a server under load spends its time on its log.
         let builder = Server::on_store(seen).with_args(&told.args);
-        let builder = builder.with_env("COUNTERSIGN_LOG", "debug");
+        let builder = builder.with_env("COUNTERSIGN_LOG", "info,countersign=debug");
         let with = |builder: Builder, (name, value): &(&str, String)| builder.with_env(name, value);
         let builder = told.env.iter().fold(builder, with);
         let (server, caller) = (Mutex::default(), Mutex::default());

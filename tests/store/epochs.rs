@@ -49,6 +49,23 @@ on_both_databases! {
         bench.assert_log_is_right().await;
     }
 
+    async fn what_was_lost_can_lie_below_the_end_of_the_log(db: Database) {
+        let bench = Bench::new(db).await;
+        for number in 1..=3 {
+            create(&bench.store, &format!("k{number}")).await.expect("creates");
+        }
+        let actor = Actor::local("test");
+        bench.store.accept(1, Some(2), &actor).await.expect("accepts").expect("is new");
+        // Not beyond what begins now.
+        bench.store.accept(2, Some(100), &actor).await.expect("accepts").expect("is new");
+        let starts = [(2, 2), (3, 5)].map(|(epoch, first_revision)| EpochStart { epoch, first_revision });
+        assert_eq!(bench.store.epochs().await.expect("reads"), starts);
+        let logged = bench.store.events_after(3, 10).await.expect("reads").remove(0).event;
+        let said = logged.changes.iter().map(|change| (&*change.field, &*change.after));
+        assert_eq!(said.collect::<Vec<_>>(), [("epoch", "2"), ("lost_from", "2")]);
+        bench.assert_log_is_right().await;
+    }
+
     async fn an_epoch_that_was_accepted_meanwhile_is_not_accepted_again(db: Database) {
         let bench = Bench::new(db).await;
         create(&bench.store, "k1").await.expect("creates");

@@ -11,18 +11,18 @@ use crate::domain::replica::LogEnd;
 use crate::store::Store;
 
 /// Says what it would do, and with --yes does it: an event in the audit log begins a new epoch. All replicas load
-/// the keys as the database has them now. Keys and revocations that were lost stay lost; consistency tokens of the old
-/// epoch are good up to --kept; without it, up to the end of the log as it is now.
+/// the keys as the database has them now. Keys and revocations that were lost stay lost.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Do it
     #[arg(long)]
     yes: bool,
 
-    /// The last revision that was kept, as the replicas' alarms say. Consistency tokens beyond it are refused; without
-    /// it, one that names a lost change counts as satisfied once another change has its number
+    /// The first revision that was lost, as the alarm in the replicas' logs names it: consistency tokens of that
+    /// change and of later ones are refused. Too low a number refuses more of them; without any, only those
+    /// beyond the end of the log as it is now
     #[arg(long, value_name = "REVISION")]
-    kept: Option<u64>,
+    lost_from: Option<u64>,
 
     #[command(flatten)]
     settings: SettingsArgs,
@@ -36,15 +36,15 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     runtime.map_err(Failure::said)?.block_on(async {
         let opened = Store::open(&settings.store, keyring, Arc::new(OsRandom)).await;
         let store = opened.map_err(Failure::said)?;
-        let outcome = accept(&store, args.yes, args.kept).await;
+        let outcome = accept(&store, args.yes, args.lost_from).await;
         store.close().await;
         outcome
     })
 }
 
-async fn accept(store: &Store, yes: bool, kept: Option<u64>) -> Result<(), Failure> {
+async fn accept(store: &Store, yes: bool, lost_from: Option<u64>) -> Result<(), Failure> {
     let end = store.end().await.map_err(Failure::said)?;
-    for line in describe(&end) {
+    for line in describe(&end, lost_from) {
         output::line(&line)?;
     }
     if !yes {
@@ -53,14 +53,8 @@ async fn accept(store: &Store, yes: bool, kept: Option<u64>) -> Result<(), Failu
              and repeat with --yes to go on without it",
         ));
     }
-    if kept.is_some_and(|kept| kept > end.revision) {
-        return Err(Failure::said("--kept lies beyond the last change; nothing was changed"));
-    }
-    match store
-        .accept(end.epoch, kept, &Actor::local("store accept"))
-        .await
-        .map_err(Failure::said)?
-    {
+    let actor = Actor::local("store accept");
+    match store.accept(end.epoch, lost_from, &actor).await.map_err(Failure::said)? {
         Some(position) => Ok(output::line(&format!(
             "accepted     epoch {} begins with revision {}",
             position.epoch, position.revision
@@ -70,18 +64,20 @@ async fn accept(store: &Store, yes: bool, kept: Option<u64>) -> Result<(), Failu
 }
 
 /// What the operator is asked to accept.
-fn describe(end: &LogEnd) -> [String; 4] {
+fn describe(end: &LogEnd, lost_from: Option<u64>) -> [String; 5] {
     let last = match end.revision {
         0 => "none: the log is empty".to_owned(),
         revision => format!("revision {revision} of {}", end.time),
+    };
+    let lost = match lost_from {
+        Some(revision) => format!("from revision {revision} on, of what the old epoch had"),
+        None => "what any replica has seen beyond the last change".to_owned(),
     };
     [
         format!("epoch        {}", end.epoch),
         format!("last change  {last}"),
         format!("database     its clock says {}", end.clock),
-        format!(
-            "to accept    epoch {} begins after it; what any replica has seen beyond is lost",
-            end.epoch + 1
-        ),
+        format!("lost         {lost}"),
+        format!("to accept    epoch {} begins after the last change", end.epoch + 1),
     ]
 }
