@@ -39,7 +39,7 @@ pub struct Layer {
     )]
     pub database_url_file: Option<PathBuf>,
 
-    /// The most connections that read the database; writing, following the log and checking it have their own [default: 10]
+    /// The most connections that read the database; writing, following the log, checking it and loading all keys have their own [default: 10]
     #[arg(
         long,
         env = "COUNTERSIGN_DATABASE_MAX_CONNECTIONS",

@@ -73,6 +73,8 @@ pub enum IndexChange {
     Put(Arc<VerifiableKey>),
     /// There is no such key, or none that may be served.
     Remove(KeyId),
+    /// About so many keys will be put, one after another.
+    Expect(u64),
     /// Nothing that was said before holds: the log is another one.
     Clear,
 }

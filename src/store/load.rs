@@ -33,8 +33,9 @@ use crate::domain::verdict::{IndexChange, VerifiableKey};
 const FIRST_SPAN: i64 = 256;
 /// The most ids in a row, so that rows end where many keys are gone.
 const LONGEST_SPAN: i64 = 4_096;
-/// A row below this gets longer, and one of four times as much shorter. A key may have a hundred kilobytes.
-const ROW_BYTES: usize = 256 * 1024;
+/// A row below this gets longer, and one of four times as much shorter. A key may have a hundred kilobytes. Longer rows
+/// are not read faster, but what they need stays with the process.
+const ROW_BYTES: usize = 64 * 1024;
 /// Connections at once: one more than there are cores, since who reads waits in between. No more of them, since
 /// everybody else's requests go to the same database.
 const CONNECTIONS: Range<usize> = 2..5;
@@ -66,6 +67,8 @@ impl Store {
         apply: &(dyn Fn(IndexChange) + Send + Sync),
     ) -> Result<u64, Error> {
         let ids = Arc::new(self.answered(Ids::all(connections)).await?);
+        let (keys, records) = self.answered(counts(connections)).await?;
+        apply(IndexChange::Expect(records));
         let (sender, mut read) = mpsc::channel(size);
         let mut readers = JoinSet::new();
         for _ in 0..size {
@@ -91,31 +94,33 @@ impl Store {
         while let Some(ended) = readers.join_next().await {
             ended.unwrap_or_else(|error| Err(ended_early(&error)))?;
         }
-        let lost = self.without_record(connections).await?;
-        loaded += lost.len();
-        lost.apply(apply);
+        // Only what was lost before; nobody but an intruder takes records away.
+        if keys > records {
+            let lost = self.without_record(connections).await?;
+            loaded += lost.len();
+            lost.apply(apply);
+        }
         Ok(loaded)
     }
 
-    /// The keys that have no record, which nobody but an intruder brings about: from their own rows.
+    /// The keys that have no record, from their own rows.
     async fn without_record(&self, connections: &Reader) -> Result<Loaded, Error> {
-        const COUNT: &str =
-            "SELECT (SELECT count(*) FROM keys) - (SELECT count(*) FROM key_records)";
         const IDS: &str = "SELECT key_id FROM keys WHERE NOT EXISTS \
                            (SELECT 1 FROM key_records WHERE key_records.key_id = keys.key_id)";
-        let count = async {
-            let count = connections.query_one_raw(statement(connections, COUNT, None)).await?;
-            count.map_or(Ok(0), |row| row.try_get_by_index::<i64>(0))
-        };
-        // Counting is a matter of seconds even for ten millions; searching is not.
-        if self.answered(count).await? <= 0 {
-            return Ok(Loaded::Slowly(Vec::new()));
-        }
         tracing::error!("ALARM: records of keys are gone; these keys are read from their rows");
         let ids = texts(connections, statement(connections, IDS, None));
         let ids = self.answered(ids).await?;
         Ok(Loaded::Slowly(self.key_states(&ids).await?))
     }
+}
+
+/// How many keys there are, and how many records, at one moment. Both are counted in their indexes.
+async fn counts(connections: &Reader) -> Result<(u64, u64), DbErr> {
+    const COUNTS: &str = "SELECT (SELECT count(*) FROM keys), (SELECT count(*) FROM key_records)";
+    let row = connections.query_one_raw(statement(connections, COUNTS, None)).await?;
+    let Some(row) = row else { return Ok((0, 0)) };
+    let count = |column| row.try_get_by_index::<i64>(column).map(i64::unsigned_abs);
+    Ok((count(0)?, count(1)?))
 }
 
 /// The ids that are still to be read.

@@ -79,13 +79,19 @@ impl Pools {
                 let options = sqlite_options(path, patience);
                 let read_only = options.clone().pragma("query_only", "ON");
                 let reader =
-                    move |size| Reader::new(sqlite_pool(read_only.clone(), size, patience), false);
+                    |size| Reader::new(sqlite_pool(read_only.clone(), size, patience), false);
                 Self {
                     writer: sqlite_pool(options, 1, patience),
                     reader: reader(readers),
                     follower: reader(1),
                     checker: reader(1),
-                    loaders: Box::new(reader),
+                    // Who reads everything once has no use for a large cache.
+                    loaders: {
+                        let options = read_only.clone().pragma("cache_size", "-512");
+                        Box::new(move |size| {
+                            Reader::new(sqlite_pool(options.clone(), size, patience), false)
+                        })
+                    },
                     lists: places(readers),
                     replays: places(readers),
                     backend: DbBackend::Sqlite,

@@ -109,6 +109,7 @@ impl Replica {
                 }
                 IndexChange::Remove(key_id) => _ = index.remove(key_id.as_str()),
                 IndexChange::Clear => index.clear(),
+                IndexChange::Expect(_) => {}
             }
         };
         let started = log::start(Start {

@@ -8,7 +8,8 @@
 //!
 //! - A changed key keeps its slot; one store moves the entry from the old record to the new.
 //! - A table that grows is copied in full before the shard's state names the copy. The old one stays as it
-//!   was, for those who are still reading it; all of them together are as large as the newest.
+//!   was, for those who are still reading it; all of them together are as large as the newest. Who says
+//!   beforehand how many keys there will be has none of them.
 //! - When a key is removed, those after it in its run move up, so that nothing is left to be searched
 //!   through. An entry stands in its new slot before it leaves the old one. Who passed the new slot before
 //!   and the old one after has seen neither, but sees the state changed, and looks again.
@@ -140,6 +141,22 @@ impl Table {
         shard.len.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Makes the tables of the size that so many keys need, where there are none yet: growing would leave the smaller
+    /// ones behind. For the writer.
+    pub(super) fn reserve(&self, keys: u64) {
+        let mean = keys / SHARDS as u64;
+        // All but a few shards have less than four standard deviations more than the mean.
+        let most = mean + 4 * mean.isqrt();
+        let fits = |level: &usize| has_room(FIRST_LEN << level, most);
+        let level = (0..LEVELS).find(fits).unwrap_or(LEVELS - 1);
+        for shard in &self.shards {
+            let is_new = shard.slots(shard.state.load(Ordering::Relaxed)).is_empty();
+            if is_new && shard.make(level, &[]).is_ok() {
+                shard.state.store(level as u64, Ordering::Release);
+            }
+        }
+    }
+
     /// Takes all entries out; gives their records. For the writer.
     pub(super) fn clear(&self) -> Vec<u32> {
         let mut records = Vec::new();
@@ -168,15 +185,14 @@ impl Shard {
         self.levels.get(level_of(state)).and_then(OnceLock::get).map_or(&[], |slots| slots)
     }
 
-    /// The table, grown if so many keys need it. At most three quarters are in use: a search that finds nothing then
-    /// looks at two lines of the cache.
+    /// The table, grown if so many keys need it.
     fn slots_for(&self, len: u64) -> Result<&[AtomicU64], Full> {
         let state = self.state.load(Ordering::Relaxed);
         let slots = self.slots(state);
         if slots.is_empty() {
             return self.make(0, &[]);
         }
-        if len * 4 <= slots.len() as u64 * 3 {
+        if has_room(slots.len(), len) {
             return Ok(slots);
         }
         match self.make(level_of(state) + 1, slots) {
@@ -257,6 +273,11 @@ impl<'t> Search<'t> {
         fence(Ordering::Acquire);
         self.shard.state.load(Ordering::Acquire) == self.state
     }
+}
+
+/// At most three quarters of a table are in use: a search that finds nothing then looks at two lines of the cache.
+fn has_room(slots: usize, keys: u64) -> bool {
+    keys * 4 <= slots as u64 * 3
 }
 
 fn level_of(state: u64) -> usize {

@@ -85,6 +85,7 @@ pub(super) fn change() -> impl Strategy<Value = IndexChange> {
         30 => key().prop_map(|key| IndexChange::Put(Arc::new(key))),
         10 => key().prop_map(|key| IndexChange::Remove(key.key_id)),
         1 => Just(IndexChange::Clear),
+        1 => (0..50_000_u64).prop_map(IndexChange::Expect),
     ]
 }
 
@@ -107,6 +108,7 @@ proptest! {
                 }
                 IndexChange::Remove(key_id) => _ = model.remove(key_id.as_str()),
                 IndexChange::Clear => model.clear(),
+                IndexChange::Expect(_) => {}
             }
             index.apply(change);
             prop_assert_eq!(index.len(), model.len());
@@ -217,6 +219,24 @@ fn a_copy_is_not_believed_once_its_record_was_taken_back_or_written_again() {
     assert!(!first.is_whole() && first.content().revision == 1);
     let second = records.read(0).expect("written");
     assert!(second.is_whole() && second.content().revision == 2);
+}
+
+#[test]
+fn a_table_of_the_expected_size_does_not_grow() {
+    let table = Table::new();
+    table.reserve(50_000);
+    let (fingerprints, empty) =
+        (Fingerprints::new(), table.search(Fingerprint { high: 0, low: 0 }));
+    for number in 0..50_000 {
+        table.insert(fingerprints.of(&number.to_string()), number).expect("room");
+    }
+    assert!(empty.still_whole(), "the table was grown");
+    table.reserve(1_000_000);
+    assert!(empty.still_whole(), "a table that is in use was replaced");
+    for number in 0..50_000 {
+        let found = table.find(fingerprints.of(&number.to_string()), |record| record == number);
+        assert!(found.is_some(), "{number}");
+    }
 }
 
 #[test]

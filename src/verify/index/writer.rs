@@ -33,6 +33,7 @@ impl Index {
         match change {
             IndexChange::Put(key) => self.put(&mut writer, &key),
             IndexChange::Remove(key_id) => self.remove(&mut writer, &key_id),
+            IndexChange::Expect(keys) => self.table.reserve(keys),
             IndexChange::Clear => self.clear(&mut writer),
         }
     }
