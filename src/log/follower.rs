@@ -257,7 +257,7 @@ impl<F: Feed> Follower<F> {
         self.look_at_the_clocks(&mut state, polled);
         // Only a poll that was begun while our row was there: whoever commits while it is not counts without us.
         if state.term == term && (registered || !self.feed.is_shared()) {
-            state.lease.polled(began);
+            state.lease.polled(began, polled.beat);
         }
         self.grant(&state);
     }

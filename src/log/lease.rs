@@ -23,37 +23,50 @@
 //! Polls alone would not do: they can go on (on a connection to a primary that has been deposed, say) while no beat
 //! of this replica arrives any more where rows are swept.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The parts of a lease, as uptimes of the replica's own clock.
-#[derive(Debug, Clone, Copy, Default)]
+///
+/// The beat that counts is the one that the poll found in the row, not the last that was committed: a poll can be
+/// answered by a primary that has been deposed while beats arrive at the new one, and neither makes up for the other.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Lease {
-    /// When the last poll began that found the own row and nothing that is not applied.
-    polled: Option<Duration>,
-    /// When the last beat began that was committed; `None` where there are no rows, or before the first.
-    beaten: Option<Duration>,
+    /// When the last poll began that found the own row and nothing that is not applied, and when the beat began that it
+    /// found there; `None` for that where there are no rows.
+    polled: Option<(Duration, Option<Duration>)>,
+    /// When each of the last beats began that were tried, by number.
+    begun: VecDeque<(u64, Duration)>,
 }
 
+/// Beats that are remembered: more than are tried within a lease.
+const REMEMBERED: usize = 256;
+
 impl Lease {
-    /// A good poll that began then.
-    pub(super) fn polled(&mut self, began: Duration) {
-        self.polled = Some(began);
+    /// A beat of that number begins then.
+    pub(super) fn beats(&mut self, beat: u64, began: Duration) {
+        self.begun.push_back((beat, began));
+        if self.begun.len() > REMEMBERED {
+            self.begun.pop_front();
+        }
     }
 
-    /// A committed beat that began then.
-    pub(super) fn beaten(&mut self, began: Duration) {
-        self.beaten = Some(began);
+    /// A good poll that began then and found that beat.
+    pub(super) fn polled(&mut self, began: Duration, beat: Option<u64>) {
+        let begun = |beat| self.begun.iter().find(|(number, _)| *number == beat);
+        self.polled = Some((began, beat.and_then(begun).map(|(_, began)| *began)));
     }
 
     /// Nothing that was confirmed before counts any more.
     pub(super) fn void(&mut self) {
-        *self = Self::default();
+        self.polled = None;
     }
 
     /// Until when answers may be given; `None`: no longer, or not yet.
     pub(super) fn end(&self, length: Duration, is_shared: bool) -> Option<Duration> {
-        let by_poll = self.polled? + shortened(length);
-        if is_shared { Some(by_poll.min(self.beaten? + length)) } else { Some(by_poll) }
+        let (polled, beaten) = self.polled?;
+        let by_poll = polled + shortened(length);
+        if is_shared { Some(by_poll.min(beaten? + length)) } else { Some(by_poll) }
     }
 }
 
@@ -76,16 +89,21 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_with_the_earlier_of_poll_and_beat() {
+    fn it_ends_with_the_earlier_of_a_poll_and_the_beat_that_it_found() {
         let mut lease = Lease::default();
         assert_eq!(lease.end(ms(1_000), true), None);
-        lease.polled(ms(50));
+        lease.polled(ms(50), None);
         assert_eq!(lease.end(ms(1_000), true), None, "without a beat there is no lease");
         assert_eq!(lease.end(ms(1_000), false), Some(ms(1_049)));
-        lease.beaten(ms(20));
+        lease.beats(1, ms(20));
+        lease.polled(ms(50), Some(1));
         assert_eq!(lease.end(ms(1_000), true), Some(ms(1_020)));
-        lease.beaten(ms(200));
-        assert_eq!(lease.end(ms(1_000), true), Some(ms(1_049)));
+        lease.beats(2, ms(200));
+        assert_eq!(lease.end(ms(1_000), true), Some(ms(1_020)), "no poll has found it");
+        lease.polled(ms(300), Some(1));
+        assert_eq!(lease.end(ms(1_000), true), Some(ms(1_020)), "the poll found the older one");
+        lease.polled(ms(350), Some(2));
+        assert_eq!(lease.end(ms(1_000), true), Some(ms(1_200)));
         lease.void();
         assert_eq!(lease.end(ms(1_000), false), None);
     }

@@ -46,13 +46,12 @@ impl<F: Feed> Follower<F> {
             return Ok(());
         }
         let began = self.uptime();
-        let (beat, term) = self.next_beat();
+        let (beat, term) = self.next_beat(began);
         let row = ReplicaRow { beat, applied: 0, ..self.row.clone() };
         self.feed.register(&row).await?;
         let mut state = self.state();
         if state.term == term {
             state.registered = true;
-            state.lease.beaten(began);
         }
         Ok(())
     }
@@ -104,16 +103,10 @@ impl<F: Feed> Follower<F> {
             self.register().await?;
         }
         let began = self.uptime();
-        let (beat, term) = self.next_beat();
+        let (beat, term) = self.next_beat(began);
         let followed = self.state().followed;
-        if self.feed.beat(&self.row.id, beat, followed.revision, followed.leaf).await? {
-            let mut state = self.state();
-            // A beat from before the lease was lost says nothing about the row that was registered since.
-            if state.term == term {
-                state.lease.beaten(began);
-            }
-            self.grant(&state);
-        } else {
+        // It prolongs the lease once a poll has found it.
+        if !self.feed.beat(&self.row.id, beat, followed.revision, followed.leaf).await? {
             self.void(term);
             // A poll tells which.
             self.shared.wake.notify_one();
@@ -124,10 +117,12 @@ impl<F: Feed> Follower<F> {
 
     /// A beat that was never used: one whose fate is unknown is not tried again under the same number, since a row
     /// is compared by value.
-    fn next_beat(&self) -> (u64, u64) {
+    fn next_beat(&self, began: Duration) -> (u64, u64) {
         let mut state = self.state();
         state.beat += 1;
-        (state.beat, state.term)
+        let beat = state.beat;
+        state.lease.beats(beat, began);
+        (beat, state.term)
     }
 
     /// Removes rows that have said the same for twice their lease. Their replicas answer no more: their last beat

@@ -8,7 +8,7 @@ use sea_orm::{
 use super::Store;
 use super::activation::{no_root_key, root_key_in_use};
 use super::change::EventDraft;
-use super::entity::{audit_event, key, key_label, key_scope, key_secret, tree_hash};
+use super::entity::{audit_event, key, key_label, key_record, key_scope, key_secret, tree_hash};
 use super::error::Fault;
 use super::events;
 use super::retry::Retry;
@@ -127,6 +127,7 @@ impl Store {
         }
         let (events, hashes) = events::rows_of(transaction, &log).await?;
         insert::<key::ActiveModel>(transaction, "key", rows.keys).await?;
+        insert::<key_record::ActiveModel>(transaction, "record", rows.records).await?;
         insert::<key_secret::ActiveModel>(transaction, "secrets", rows.secrets).await?;
         insert::<key_scope::ActiveModel>(transaction, "scopes", rows.scopes).await?;
         insert::<key_label::ActiveModel>(transaction, "labels", rows.labels).await?;
@@ -140,6 +141,7 @@ impl Store {
 #[derive(Default)]
 struct Rows {
     keys: Vec<key::ActiveModel>,
+    records: Vec<key_record::ActiveModel>,
     secrets: Vec<key_secret::ActiveModel>,
     scopes: Vec<key_scope::ActiveModel>,
     labels: Vec<key_label::ActiveModel>,
@@ -148,6 +150,7 @@ struct Rows {
 impl Rows {
     fn add(&mut self, key: &Key, seal: &[u8]) -> Result<(), Fault> {
         self.keys.push(row::key_row(key, seal)?);
+        self.records.push(row::record_row(key, seal));
         self.secrets.extend(row::secret_rows(key)?);
         self.scopes.extend(row::scope_rows(key));
         self.labels.extend(row::label_rows(key));
@@ -164,7 +167,11 @@ async fn insert<A: ActiveModelTrait>(
 ) -> Result<(), Fault> {
     let connection = transaction.step(step);
     let backend = connection.get_database_backend();
-    let columns: Vec<_> = <A::Entity as EntityTrait>::Column::iter().collect();
+    let Some(first) = rows.first() else { return Ok(()) };
+    // What the first leaves to the database, all do.
+    let columns: Vec<_> = <A::Entity as EntityTrait>::Column::iter()
+        .filter(|column| !matches!(first.get(*column), ActiveValue::NotSet))
+        .collect();
     for rows in rows.chunks_mut(ROWS_PER_INSERT) {
         let names: Vec<_> =
             columns.iter().map(|column| format!("\"{}\"", column.as_str())).collect();
