@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// A request makes and drops some fifty small objects; `docs/BENCHMARKS.md` says how the allocators compare.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     countersign::cli::run(std::env::args_os())

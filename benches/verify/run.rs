@@ -86,7 +86,11 @@ pub(crate) fn run(options: &Options) {
     };
     let mut start = |filled: &Filled, keys: usize| {
         let server = Server::ours(&filled.dir, &[]);
-        capacity(&mut results.figures, &server, keys);
+        eprint!("\r\x1b[2Kwaiting until the server with {} keys is quiet", called(keys));
+        let (_, most) = cpu::resident_kib(server.pid());
+        server.settle(SETTLES_WITHIN);
+        eprint!("\r\x1b[2K");
+        capacity(&mut results.figures, &server, most, keys);
         server
     };
     let few_server = start(&few, FEW);
@@ -94,7 +98,7 @@ pub(crate) fn run(options: &Options) {
     let more_server = more.as_ref().zip(options.keys).map(|(filled, keys)| start(filled, keys));
     if !options.capacity {
         let scratch = tempfile::tempdir().expect("a temporary folder");
-        let mut servers = Servers {
+        let servers = Servers {
             current: Server::empty(Runtime::Current, scratch.path()),
             multi: Server::empty(Runtime::Multi, scratch.path()),
             redis: redis::start(scratch.path(), options.main_keys),
@@ -102,7 +106,6 @@ pub(crate) fn run(options: &Options) {
             many: (many_server, &many, options.main_keys),
             more: more_server.zip(more.as_ref()).zip(options.keys).map(|((s, f), k)| (s, f, k)),
         };
-        servers.settle();
         servers.measure(options, &mut results);
         if !options.short {
             let (server, filled, _) = &servers.few;
@@ -130,15 +133,15 @@ pub(crate) fn run(options: &Options) {
     results.print();
 }
 
-/// Memory and start-up time of a server that is ready.
-fn capacity(figures: &mut BTreeMap<String, f64>, server: &Server, keys: usize) {
+/// Memory and start-up time of a server that has become quiet; `most` is what it had needed, in KiB, when it was ready.
+fn capacity(figures: &mut BTreeMap<String, f64>, server: &Server, most: u64, keys: usize) {
     let name = called(keys);
-    let (resident, most) = cpu::resident_kib(server.pid());
+    let (resident, _) = cpu::resident_kib(server.pid());
     figures.insert(format!("seconds to ready, SQLite, {name}"), server.ready.as_secs_f64());
-    figures.insert(format!("MiB resident when ready, {name}"), resident as f64 / 1_024.0);
+    figures.insert(format!("MiB resident when quiet, {name}"), resident as f64 / 1_024.0);
     figures.insert(format!("MiB resident at most until ready, {name}"), most as f64 / 1_024.0);
     // What a server with next to no keys has, it has for other reasons.
-    if let Some(least) = figures.get(&format!("MiB resident when ready, {}", called(FEW)))
+    if let Some(least) = figures.get(&format!("MiB resident when quiet, {}", called(FEW)))
         && keys > FEW
     {
         let bytes = resident as f64 * 1_024.0 - least * 1_024.0 * 1_024.0;
@@ -156,17 +159,7 @@ struct Servers<'f> {
 }
 
 impl Servers<'_> {
-    fn settle(&self) {
-        for (server, _, keys) in
-            [Some(&self.few), Some(&self.many), self.more.as_ref()].into_iter().flatten()
-        {
-            eprint!("\r\x1b[2Kwaiting until the server with {} keys is quiet", called(*keys));
-            server.settle(SETTLES_WITHIN);
-        }
-        eprint!("\r\x1b[2K");
-    }
-
-    fn measure(&mut self, options: &Options, results: &mut Results) {
+    fn measure(&self, options: &Options, results: &mut Results) {
         let mut items = self.items(options.short);
         items.retain(|item| options.only.as_ref().is_none_or(|only| item.name.contains(only)));
         let duration = Duration::from_secs_f64(options.seconds);
