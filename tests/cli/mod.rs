@@ -3,6 +3,7 @@
 mod audit;
 mod bootstrap;
 mod failures;
+mod health;
 mod keys;
 mod offline;
 mod secrets;
