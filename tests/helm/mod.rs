@@ -44,9 +44,10 @@ fn an_install_on_sqlite_serves_as_its_notes_say() {
 
 #[tokio::test]
 async fn an_install_on_postgres_serves_as_its_notes_say() {
-    let (first, second) = (postgres::new_database().await, postgres::new_database().await);
     let tests = script("running.py", &["Postgres"]);
-    tests.env("DATABASE_URL", first).env("DATABASE_URL_2", second).run().succeeded();
+    let tests = tests.env("DATABASE_URL", postgres::new_database().await);
+    let tests = tests.env("DATABASE_URL_2", postgres::new_database().await);
+    tests.env("DATABASE_URL_3", postgres::new_database().await).run().succeeded();
 }
 
 #[test]

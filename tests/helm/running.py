@@ -2,7 +2,7 @@
 the servers, the probes, `helm test`, NOTES.txt and an upgrade, everything but Kubernetes itself.
 
 Takes from the environment: COUNTERSIGN_PROGRAM, GRPCURL, CSTEST_RUN_DIR, SCRATCH (a new folder of the run), and for
-PostgreSQL DATABASE_URL (an empty database).
+PostgreSQL DATABASE_URL, DATABASE_URL_2 and DATABASE_URL_3 (empty databases).
 """
 
 import json
@@ -206,12 +206,6 @@ class Install:
 
     def terminal(self, documents, server):
         """A shell's variables: grpcurl, and a kubectl that knows the pod, the Secrets and the Services."""
-        bin_folder = kubelet.emptied(os.path.join(self.folder, "bin"))
-        with open(os.path.join(bin_folder, "kubectl"), "w", encoding="utf-8") as file:
-            kubectl = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kubectl.py")
-            file.write(f'#!/bin/sh\nexec "{sys.executable}" "{kubectl}" "$@"\n')
-        os.chmod(os.path.join(bin_folder, "kubectl"), 0o755)
-        os.symlink(os.environ["GRPCURL"], os.path.join(bin_folder, "grpcurl"))
         name = f"{self.workload['kind'].lower()}/{self.workload['metadata']['name']}"
         pod = server.pod
         # The command line within the pod finds the server where servers listen; here that is another port.
@@ -221,12 +215,19 @@ class Install:
         services = {f"service/{it['metadata']['name']}": [f"50051:{one['port']}" for one in it["spec"]["ports"]
                                                           if one["name"] == "grpc"]
                     for it in documents if it["kind"] == "Service"}
-        state = os.path.join(self.folder, "kubectl.allow-secrets")
-        with open(state, "w", encoding="utf-8") as file:
-            json.dump({"namespace": chart.NAMESPACE, "services": services,
-                       "pods": {name: {"program": PROGRAM, "folder": pod.folder(), "environment": inside}},
-                       "secrets": {name: self.cluster.entries("Secret", name) for name in secrets}}, file)
-        return {"PATH": f"{bin_folder}:{os.environ['PATH']}", "KUBECTL_STATE": state}
+        return shell(self.folder, {
+            "namespace": chart.NAMESPACE, "services": services,
+            "pods": {name: {"program": PROGRAM, "folder": pod.folder(), "environment": inside}},
+            "secrets": {name: self.cluster.entries("Secret", name) for name in secrets}})
+
+    def rotate(self):
+        """The first admin's credential gets another secret, and the one in its Secret is worth nothing any more."""
+        more = self.admin | {"COUNTERSIGN_ENDPOINT": f"http://{self.servers[0].grpc}"}
+        words = ["keys", "rotate", self.admin["COUNTERSIGN_KEY_ID"], "--overlap", "0s", "--json"]
+        done = self.servers[0].pod.run(words, more)
+        self.test.assertEqual(done.returncode, 0, done)
+        self.admin["COUNTERSIGN_SECRET"] = json.loads(done.stdout)["secret"]
+        note_secret("secret", self.admin["COUNTERSIGN_SECRET"])
 
     def keys(self):
         """The keys that the first replica knows, asked as the administrator whom the notes made."""
@@ -234,6 +235,21 @@ class Install:
         done = self.servers[0].pod.run(["keys", "list", "--json"], more)
         self.test.assertEqual(done.returncode, 0, done)
         return [json.loads(line)["keyId"] for line in done.stdout.splitlines()]
+
+
+def shell(folder, state):
+    """The variables of a shell that finds grpcurl, countersign, and a kubectl which knows that state."""
+    bin_folder = kubelet.emptied(os.path.join(folder, "bin"))
+    with open(os.path.join(bin_folder, "kubectl"), "w", encoding="utf-8") as file:
+        kubectl = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kubectl.py")
+        file.write(f'#!/bin/sh\nexec "{sys.executable}" "{kubectl}" "$@"\n')
+    os.chmod(os.path.join(bin_folder, "kubectl"), 0o755)
+    os.symlink(os.environ["GRPCURL"], os.path.join(bin_folder, "grpcurl"))
+    os.symlink(PROGRAM, os.path.join(bin_folder, "countersign"))
+    state_file = os.path.join(folder, "kubectl.allow-secrets")
+    with open(state_file, "w", encoding="utf-8") as file:
+        json.dump(state, file)
+    return {"PATH": f"{bin_folder}:{os.environ['PATH']}", "KUBECTL_STATE": state_file}
 
 
 def answers(url):
@@ -255,6 +271,8 @@ class Story(unittest.TestCase):
         release.helm_test(documents)
         reply = release.follow_the_notes(documents)
         self.assertEqual(reply["key"]["accountId"], "acme")
+        # A credential that was brought along counts once: an upgrade comes through although it is refused by now.
+        release.rotate()
         release.stop()
 
         documents = chart.documents(values, upgrade=True)
@@ -288,12 +306,12 @@ class Sqlite(Story):
 
 
 class Postgres(Story):
-    def test_the_hooks_prepare_an_empty_database_for_three_replicas(self):
-        root_key, admin = countersign("root-key", "generate"), countersign("keys", "mint")
+    def test_the_readme_leads_to_three_replicas_on_an_empty_database(self):
+        secrets = self.secrets_by_the_readme(os.environ["DATABASE_URL"])
+        root_key, admin = secrets["root-key"], secrets["admin.env"]
         note_secret("root-key", root_key.strip().partition(":")[2])
-        secrets = {"root-key": root_key, "admin.env": admin, "database-url": os.environ["DATABASE_URL"] + "\n"}
         hidden = [secret.strip().rpartition(sign)[2] for secret, sign in ((root_key, ":"), (admin, "="))]
-        values = readme_values() | {"replicas": 3}
+        values = helm_python.values_from_yaml(readme_block("yaml values"))
         release, said = self.story("postgres", values, {"countersign-secrets": secrets}, hidden)
         self.assertRegex(said, "up to date\nthe credential .* is installed\n.*up to date\n")
         replicas = release.servers[0].pod.run(["replicas", "--json"], release.admin | {
@@ -302,6 +320,17 @@ class Postgres(Story):
         for ordinal in range(3):
             self.assertIn("high-water.json", os.listdir(os.path.join(release.folder, f"data-{ordinal}")))
         release.stop()
+
+    def secrets_by_the_readme(self, url):
+        """Types the README's block into a shell, with a real URL in the place of its example."""
+        folder = kubelet.emptied(os.path.join(SCRATCH, "readme"))
+        typed = re.sub(r"'postgres://[^']*'", f"'{url}'", readme_block("sh secrets"))
+        environment = shell(folder, {"namespace": "", "secrets": {}})
+        done = subprocess.run(["sh", "-euc", typed], cwd=folder, env=environment, capture_output=True, text=True,
+                              timeout=kubelet.PATIENCE, check=False)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        with open(environment["KUBECTL_STATE"], encoding="utf-8") as file:
+            return json.load(file)["secrets"]["countersign-secrets"]
 
     def test_secrets_in_values_do_as_well(self):
         root_key, admin = countersign("root-key", "generate"), countersign("keys", "mint")
@@ -313,12 +342,20 @@ class Postgres(Story):
         self.assertIn("is installed", said)
         release.stop()
 
+    def test_without_a_credential_the_notes_make_the_first_one(self):
+        root_key = countersign("root-key", "generate")
+        note_secret("root-key", root_key.strip().partition(":")[2])
+        values = {"database": {"type": "postgres", "url": os.environ["DATABASE_URL_3"]},
+                  "rootKey": {"existingSecret": "mine", "existingSecretKey": "another-name"}}
+        release, said = self.story("postgres-bare", values, {"mine": {"another-name": root_key}})
+        self.assertNotIn("is installed", said)
+        release.stop()
 
-def readme_values():
-    """The values that the chart's README tells for PostgreSQL."""
+
+def readme_block(note):
+    """A fenced block of the chart's README, e.g. the values that it tells for PostgreSQL."""
     with open(os.path.join(chart.PATH, "README.md"), encoding="utf-8") as file:
-        text = file.read().partition("```yaml values\n")[2].partition("```")[0]
-    return helm_python.values_from_yaml(text)
+        return file.read().partition(f"```{note}\n")[2].partition("```")[0]
 
 
 if __name__ == "__main__":

@@ -109,6 +109,20 @@ class Documents(unittest.TestCase):
                 value_at(chart.default_values(), path)
 
 
+    def test_every_object_that_the_readme_speaks_of_exists(self):
+        documents = chart.documents(chart.MATRIX["postgres-own-secrets"])
+        names = {(it["kind"].lower(), it["metadata"]["name"]) for it in documents}
+        text = values_table.read("README.md")
+        spoken_of = set(re.findall(r"(statefulset|job|service)/([a-z-]+)", text))
+        spoken_of |= {("service", name) for name in re.findall(r"([a-z-]+)\.countersign\.svc:50051", text)}
+        self.assertGreater(len(spoken_of), 3)
+        self.assertLessEqual(spoken_of | {("secret", "countersign-root-key")}, names)
+        server = next(it for it in documents if it["kind"] == "StatefulSet")
+        template, = server["spec"]["volumeClaimTemplates"]
+        self.assertIn(f"`{template['metadata']['name']}-{server['metadata']['name']}-0`", text)
+        self.assertEqual(template["metadata"]["labels"]["app.kubernetes.io/instance"], "countersign")
+
+
 class Schema(unittest.TestCase):
     def setUp(self):
         with open(os.path.join(chart.PATH, "values.schema.json"), encoding="utf-8") as file:
@@ -168,6 +182,14 @@ class Templates(unittest.TestCase):
                     among, change = {}, chart.OWN  # it needs the others of its kind
                 same = chart.render(among) == chart.render(chart.merged(among, change))
                 self.assertFalse(same, "it changes nothing")
+
+    def test_pods_are_replaced_when_their_settings_change(self):
+        def template(values):
+            return next(chart.pod_of(it) for it in chart.documents(values) if it["kind"] == "StatefulSet")
+        before = template(chart.OWN)
+        self.assertEqual(before, template(chart.merged(chart.OWN, {"replicas": 4})))
+        for change in ({"settings": {"log": "warn"}}, {"rootKey": {"value": ANOTHER["rootKey.value"]}}):
+            self.assertNotEqual(before, template(chart.merged(chart.OWN, change)))
 
     def test_every_value_that_a_template_reads_exists(self):
         read = set()

@@ -108,7 +108,7 @@ spec:
   affinity:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- if and .Values.topologySpread.enabled (include "countersign.manyReplicas" .) }}
+  {{- if .Values.topologySpread.enabled }}
   topologySpreadConstraints:
     {{- range .Values.topologySpread.topologyKeys }}
     - topologyKey: {{ . }}
