@@ -7,6 +7,7 @@ use std::path::Path;
 use comfy_table::Table;
 use serde::{Deserialize, Serialize};
 
+use crate::cpu;
 use crate::grid::{Cost, Latency};
 
 /// All of a run.
@@ -62,7 +63,7 @@ pub(crate) fn machine() -> String {
         let line = cpus.lines().find(|line| line.starts_with(name));
         line.and_then(|line| line.split(':').nth(1)).unwrap_or("?").trim().to_owned()
     };
-    let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let cores = cpu::cores();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let extension = if cpus.contains("sha_ni") { "with SHA-NI" } else { "without SHA-NI" };
     let (model, mhz) = (field("model name"), field("cpu MHz"));
@@ -198,7 +199,7 @@ impl Results {
                 times,
             ),
             row(
-                "an idle replica's statements a second",
+                "an idle replica's statements a second, with BEGIN and COMMIT",
                 figure("statements a second of an idle replica"),
                 Bar::AtMost(6.0),
                 "",
@@ -224,6 +225,11 @@ impl Results {
             bars.add_row([what, &measured, &bar.text(unit), verdict]);
         }
         println!("{bars}");
+        println!(
+            "Counted, not measured, by tests: answers after a settled revocation while replicas are frozen, cut off, \
+             killed and started (`make test ARGS=replicas::chaos`), and while the database is gone \
+             (`make test ARGS=replicas::absence`)."
+        );
     }
 
     fn cost_table(&self) -> Table {
