@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
-use crate::load::{Measured, Random, Target, on_this_thread, while_it_runs};
+use crate::load::{Measured, Target, on_this_thread, while_it_runs};
+use crate::random::Random;
 use crate::server::Server;
 
 /// Bytes of a value, about what the answer of a Verify has.
