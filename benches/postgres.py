@@ -22,6 +22,9 @@ postgres.SETTINGS.update({
     "log_statement": "none",
     "wal_keep_size": "0",
     "shared_buffers": "1GB",
+    # Counts what an idle replica sends.
+    "shared_preload_libraries": "pg_stat_statements",
+    "pg_stat_statements.track_utility": "on",
 })
 
 

@@ -17,6 +17,12 @@ pub(crate) fn stay_on(core: usize) {
     sched_setaffinity(None, &cores).expect("this machine has two cores");
 }
 
+/// The cores of this machine, also those that this process may not use.
+pub(crate) fn cores() -> usize {
+    let cpus = fs::read_to_string("/proc/cpuinfo").expect("Linux");
+    cpus.lines().filter(|line| line.starts_with("processor")).count()
+}
+
 /// What a process has used so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Used {

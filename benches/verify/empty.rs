@@ -11,13 +11,17 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
+use crate::cpu;
+
 /// On which runtime the empty handler runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Runtime {
     /// One thread, as our verifying threads have it.
     Current,
-    /// tokio's default, as `#[tokio::main]` makes it.
+    /// As `#[tokio::main]` makes it on this machine: a worker for each of its cores.
     Multi,
+    /// The same as `#[tokio::main]` makes it for a process that has one core: one worker.
+    MultiOfOne,
 }
 
 struct Empty;
@@ -45,8 +49,18 @@ impl KeyVerifier for Empty {
 pub(crate) fn serve(runtime: Runtime) {
     let mut builder = match runtime {
         Runtime::Current => tokio::runtime::Builder::new_current_thread(),
-        Runtime::Multi => tokio::runtime::Builder::new_multi_thread(),
+        Runtime::Multi | Runtime::MultiOfOne => tokio::runtime::Builder::new_multi_thread(),
     };
+    // Said in words: this process may run on one core alone, and tokio counts those that it may use.
+    match runtime {
+        Runtime::Current => {}
+        Runtime::Multi => {
+            builder.worker_threads(cpu::cores());
+        }
+        Runtime::MultiOfOne => {
+            builder.worker_threads(1);
+        }
+    }
     let runtime = builder.enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

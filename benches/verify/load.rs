@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 use crate::cpu::{self, Used};
+use crate::random::Random;
 use crate::requests::Requests;
 use crate::store::Sample;
 
@@ -106,17 +107,7 @@ pub(crate) fn closed(
                 }));
             }
         }
-        // The first answers come from cold caches.
-        for_so_long(target.pid, duration / 10).await;
-        let before =
-            (Instant::now(), done.get(), cpu::used(target.pid), cpu::used_by_this_thread());
-        for_so_long(target.pid, duration).await;
-        let measured = Measured {
-            requests: done.get() - before.1,
-            elapsed: before.0.elapsed(),
-            server: cpu::used(target.pid) - before.2,
-            load_ns: cpu::used_by_this_thread() - before.3,
-        };
+        let measured = while_it_runs(target.pid, &done, duration).await;
         ends.set(Some(Instant::now()));
         for stream in streams {
             stream.await.expect("an answer was wrong");
@@ -124,6 +115,21 @@ pub(crate) fn closed(
         connections.close().await;
         measured
     })
+}
+
+/// Measures a load that already runs and counts its answers in `done`.
+pub(crate) async fn while_it_runs(pid: u32, done: &Cell<u64>, duration: Duration) -> Measured {
+    // The first answers come from cold caches.
+    for_so_long(pid, duration / 10).await;
+    let (began, answered) = (Instant::now(), done.get());
+    let (server, load_ns) = (cpu::used(pid), cpu::used_by_this_thread());
+    for_so_long(pid, duration).await;
+    Measured {
+        requests: done.get() - answered,
+        elapsed: began.elapsed(),
+        server: cpu::used(pid) - server,
+        load_ns: cpu::used_by_this_thread() - load_ns,
+    }
 }
 
 /// Sends exactly so many requests, each stream its part; for counting instructions.
@@ -205,7 +211,7 @@ pub(crate) fn open(
 }
 
 /// Waits until the server has worked for so long, whatever else the machine does, and has done something at all.
-pub(crate) async fn for_so_long(pid: u32, duration: Duration) {
+async fn for_so_long(pid: u32, duration: Duration) {
     let (began, before) = (Instant::now(), cpu::used(pid).cpu_ns);
     let wanted = duration.as_nanos() / 4;
     while began.elapsed() < duration
@@ -293,30 +299,4 @@ pub(crate) fn on_this_thread<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     LocalSet::new().block_on(&runtime, work)
-}
-
-/// Numbers that look random and are the same each time (xorshift64*, Vigna 2016).
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    /// Intervals of independent arrivals, with a mean of 1.
-    fn exponential(&mut self) -> f64 {
-        let uniform = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
-        -(1.0 - uniform).ln()
-    }
 }

@@ -19,11 +19,13 @@
 )]
 
 mod admin;
+mod bars;
 mod cpu;
 mod empty;
 mod grid;
 mod instructions;
 mod load;
+mod random;
 mod redis;
 mod replicas;
 mod report;

@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
-use crate::cpu;
-use crate::load::{Measured, Random, Target, for_so_long, on_this_thread};
+use crate::load::{Measured, Target, on_this_thread, while_it_runs};
+use crate::random::Random;
 use crate::server::Server;
 
 /// Bytes of a value, about what the answer of a Verify has.
@@ -57,16 +57,7 @@ pub(crate) fn closed(
             let (done, end) = (Rc::clone(&done), Rc::clone(&end));
             running.push(spawn_local(ask_on(socket, random, keys, done, end)));
         }
-        for_so_long(target.pid, duration / 10).await;
-        let before =
-            (Instant::now(), done.get(), cpu::used(target.pid), cpu::used_by_this_thread());
-        for_so_long(target.pid, duration).await;
-        let measured = Measured {
-            requests: done.get() - before.1,
-            elapsed: before.0.elapsed(),
-            server: cpu::used(target.pid) - before.2,
-            load_ns: cpu::used_by_this_thread() - before.3,
-        };
+        let measured = while_it_runs(target.pid, &done, duration).await;
         end.set(Some(Instant::now()));
         for client in running {
             client.await.expect("an answer was wrong");

@@ -11,6 +11,7 @@ use countersign::rpc::proto::{
 };
 use prost::Message as _;
 
+use crate::random::Random;
 use crate::store::{Filled, Sample, address_of, scope_of};
 
 /// What is presented.
@@ -156,7 +157,7 @@ fn framed(message: &impl prost::Message) -> Bytes {
 /// The same every time, but not in the order of the store.
 fn shuffled(sample: &[Sample]) -> Vec<Sample> {
     let mut sample = sample.to_vec();
-    let mut random = crate::load::Random::new(0x5eed);
+    let mut random = Random::new(0x5eed);
     for index in (1..sample.len()).rev() {
         let other = random.below(index as u64 + 1);
         sample.swap(index, usize::try_from(other).expect("an index"));

@@ -101,6 +101,7 @@ pub(crate) fn run(options: &Options) {
         let servers = Servers {
             current: Server::empty(Runtime::Current, scratch.path()),
             multi: Server::empty(Runtime::Multi, scratch.path()),
+            multi_of_one: Server::empty(Runtime::MultiOfOne, scratch.path()),
             redis: redis::start(scratch.path(), options.main_keys),
             few: (few_server, &few, FEW),
             many: (many_server, &many, options.main_keys),
@@ -152,6 +153,7 @@ fn capacity(figures: &mut BTreeMap<String, f64>, server: &Server, most: u64, key
 struct Servers<'f> {
     current: Server,
     multi: Server,
+    multi_of_one: Server,
     redis: Server,
     few: (Server, &'f Filled, usize),
     many: (Server, &'f Filled, usize),
@@ -192,6 +194,8 @@ impl Servers<'_> {
             add(format!("empty current-thread, {named}"), &self.current, &for_empty, None);
             add(format!("ours, valid, {named}"), many, &valid, None);
             add(format!("empty multi-thread, {named}"), &self.multi, &for_empty, None);
+            let one = format!("empty multi-thread of one worker, {named}");
+            add(one, &self.multi_of_one, &for_empty, None);
             let caller = Some(&filled.caller);
             add(format!("ours, authenticated caller, {named}"), many, &valid, caller);
         }

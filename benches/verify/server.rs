@@ -38,6 +38,7 @@ impl Server {
         command.arg(match runtime {
             Runtime::Current => "current",
             Runtime::Multi => "multi",
+            Runtime::MultiOfOne => "multi-of-one",
         });
         Self::started(command, &dir.join("empty.log"))
     }
