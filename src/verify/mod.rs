@@ -18,7 +18,7 @@ use crate::domain::keyring::{DataKey, Digest};
 use crate::domain::permission::{Origin, Permission, Principal};
 use crate::domain::position::{Basis, Position};
 use crate::domain::time::Clock;
-use crate::domain::token::{LogPosition, PositionKind};
+use crate::domain::token::LogPosition;
 use crate::domain::verdict::{DenialReason, Question, VerifiableKey, explain, judge, prove};
 use crate::domain::{Error, Timestamp};
 
@@ -47,7 +47,7 @@ pub struct Answer {
     /// Each check after the proof and whether it passed, if asked for.
     pub checks: Vec<(DenialReason, bool)>,
     /// The state of the store that the answer is based on.
-    pub consistency_token: String,
+    pub based_on: LogPosition,
     /// How long ago this replica last knew that nothing newer existed.
     pub staleness: Duration,
 }
@@ -148,9 +148,8 @@ impl Verifier {
         let Decision { denial, proven, missing_scopes, checks } = self.decide(query);
         let based_on =
             LogPosition { store: self.store, epoch: basis.epoch, revision: basis.revision };
-        let consistency_token = based_on.encode(PositionKind::ConsistencyToken);
         let staleness = self.fresh(&basis)?;
-        Ok(Answer { denial, proven, missing_scopes, checks, consistency_token, staleness })
+        Ok(Answer { denial, proven, missing_scopes, checks, based_on, staleness })
     }
 
     /// The principal behind a credential that was presented to this service itself.
