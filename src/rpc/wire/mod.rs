@@ -6,8 +6,6 @@
 
 mod request;
 mod response;
-#[cfg(test)]
-mod tests;
 
 pub(super) use request::{Presented, VerifyRequest, read_batch};
 pub(super) use response::{BatchResult, VerifyResponse, Written};

@@ -167,3 +167,7 @@ fn skip(rest: &mut &[u8], tag: u32, wire_type: WireType, levels: u32) -> Result<
         skip(rest, inner_tag, inner_type, inner_levels)?;
     }
 }
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

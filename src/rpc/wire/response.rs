@@ -11,7 +11,7 @@ use crate::domain::Timestamp;
 use crate::domain::token::{LogPosition, PositionKind};
 use crate::domain::verdict::DenialReason;
 use crate::rpc::convert::{duration_to_proto, secret_number, time_to_proto};
-use crate::rpc::proto::Environment;
+use crate::rpc::proto;
 use crate::verify::{Answer, Proven};
 
 /// A message that can be written: its fields in the order of their tags, those left out that say nothing.
@@ -180,7 +180,7 @@ impl Written for Proven {
         out.text(1, key.key_id.as_str());
         out.text(2, key.account_id.as_str());
         out.text(3, key.application_id.as_str());
-        out.number(4, Environment::from(key.environment).into());
+        out.number(4, proto::Environment::from(key.environment).into());
         for scope in key.scopes.iter() {
             out.element(5, scope.as_str());
         }
@@ -237,3 +237,7 @@ impl BatchResult {
 fn number(reason: DenialReason) -> i32 {
     reason as i32
 }
+
+#[cfg(test)]
+#[path = "response_tests.rs"]
+mod tests;
