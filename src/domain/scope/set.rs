@@ -78,12 +78,10 @@ impl GrantedScopes {
 
 /// Whether one of `scopes`, which are sorted, covers `required`.
 pub(super) fn covered(scopes: &[GrantedScope], required: &RequiredScope<'_>) -> bool {
-    // No reserved scope is met on the way of wildcards: nobody else's begins with its first segment.
-    if required.is_reserved() {
-        has(scopes, 0, required.as_str())
-    } else {
-        any_covers(scopes, 0, required.as_str())
-    }
+    // Most are granted as they are asked for. No reserved scope is met on the way of wildcards: nobody else's begins
+    // with its first segment.
+    has(scopes, 0, required.as_str())
+        || (!required.is_reserved() && any_covers(scopes, 0, required.as_str()))
 }
 
 /// Whether one of `scopes` covers what is still `asked`. They are sorted and agree in their first `done`

@@ -176,15 +176,14 @@ impl Written for VerifyResponse {
 /// A `VerifiedKey`.
 impl Written for Proven {
     fn fields(&self, out: &mut impl Fields) {
-        let key = &self.key;
-        out.text(1, key.key_id.as_str());
-        out.text(2, key.account_id.as_str());
-        out.text(3, key.application_id.as_str());
-        out.number(4, proto::Environment::from(key.environment).into());
-        for scope in key.scopes.iter() {
+        out.text(1, self.key_id.as_str());
+        out.text(2, self.account_id.as_str());
+        out.text(3, self.application_id.as_str());
+        out.number(4, proto::Environment::from(self.environment).into());
+        for scope in self.scopes.iter() {
             out.element(5, scope.as_str());
         }
-        out.time(6, key.expire_time);
+        out.time(6, self.expire_time);
         out.number(7, secret_number(self.secret_number));
     }
 }

@@ -29,7 +29,7 @@ fn plain(answer: &Answer) -> proto::VerifyResponse {
     }
 }
 
-fn plain_key(Proven { key, secret_number: number, .. }: &Proven) -> proto::VerifiedKey {
+fn plain_key(key: &Proven) -> proto::VerifiedKey {
     proto::VerifiedKey {
         key_id: key.key_id.to_string(),
         account_id: key.account_id.to_string(),
@@ -37,7 +37,7 @@ fn plain_key(Proven { key, secret_number: number, .. }: &Proven) -> proto::Verif
         environment: proto::Environment::from(key.environment).into(),
         scopes: key.scopes.iter().map(ToString::to_string).collect(),
         expire_time: key.expire_time.map(time_to_proto),
-        secret_number: secret_number(*number),
+        secret_number: secret_number(key.secret_number),
     }
 }
 
@@ -82,9 +82,17 @@ prop_compose! {
         let id = KeyId::from_stored(key_id).expect("valid");
         let secret = NewSecret { digest: Digest::absent(), hint: String::new() };
         let draft = draft.check(Timestamp::default()).expect("valid");
-        let mut key = Key::create(draft, id, secret, "test", Timestamp::default()).verifiable();
-        key.expire_time = expire_time;
-        Proven { key, secret_number, superseded_time }
+        let key = Key::create(draft, id, secret, "test", Timestamp::default()).verifiable();
+        Proven {
+            key_id: key.key_id,
+            account_id: key.account_id,
+            application_id: key.application_id,
+            environment: key.environment,
+            scopes: key.scopes,
+            expire_time,
+            secret_number,
+            superseded_time,
+        }
     }
 }
 
