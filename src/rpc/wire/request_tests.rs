@@ -99,16 +99,20 @@ fn field(bytes: &mut Vec<u8>, tag: u32, form: u8, number: u64, content: &[u8]) {
             encode_key(tag.max(1), WireType::StartGroup, bytes);
             bytes.extend(content);
             // Mostly the right end.
-            encode_key(if number % 8 == 0 { 12 } else { tag.max(1) }, WireType::EndGroup, bytes);
+            encode_key(
+                if number.is_multiple_of(8) { 12 } else { tag.max(1) },
+                WireType::EndGroup,
+                bytes,
+            );
         }
         3 => {
             encode_key(tag.max(1), WireType::ThirtyTwoBit, bytes);
             bytes.extend(&number.to_le_bytes()[..4]);
         }
         // A length that is wrong, now and then.
-        4 if number % 4 == 0 => delimited(bytes, content.len() + 1),
+        4 if number.is_multiple_of(4) => delimited(bytes, content.len() + 1),
         // A tag of zero, or of any size.
-        5 if number % 4 == 0 => encode_varint(number, bytes),
+        5 if number.is_multiple_of(4) => encode_varint(number, bytes),
         _ => delimited(bytes, content.len()),
     }
 }

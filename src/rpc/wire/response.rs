@@ -199,6 +199,10 @@ impl Written for (DenialReason, bool) {
 
 /// A `BatchVerifyResponse.Result`.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "almost all are answers, and each is written at once"
+)]
 pub(in crate::rpc) enum BatchResult {
     /// The answer.
     Response(VerifyResponse),
