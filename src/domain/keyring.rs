@@ -148,9 +148,7 @@ impl Digest {
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
-}
 
-impl Digest {
     /// The same bits as four numbers.
     pub fn words(&self) -> [u64; 4] {
         let mut words = [0; 4];
