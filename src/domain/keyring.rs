@@ -148,11 +148,22 @@ impl Digest {
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// The same bits as four numbers.
+    pub fn words(&self) -> [u64; 4] {
+        let mut words = [0; 4];
+        for (word, bytes) in words.iter_mut().zip(self.0.as_chunks().0) {
+            *word = u64::from_ne_bytes(*bytes);
+        }
+        words
+    }
 }
 
+/// Word by word: byte by byte takes five times as long, and a verification compares three times.
 impl ConstantTimeEq for Digest {
     fn ct_eq(&self, other: &Self) -> Choice {
-        self.0.ct_eq(&other.0)
+        let pairs = self.words().into_iter().zip(other.words());
+        pairs.fold(Choice::from(1), |equal, (one, other)| equal & one.ct_eq(&other))
     }
 }
 

@@ -113,7 +113,7 @@ pub enum DenialReason {
 #[derive(Debug, Clone)]
 pub struct Question<'q> {
     /// Scopes that must all be covered.
-    pub required_scopes: &'q [RequiredScope],
+    pub required_scopes: &'q [RequiredScope<'q>],
     /// Where the request came from, if known.
     pub client_ip: Option<IpAddr>,
     /// The account that the request is about; `None` compares nothing.

@@ -13,7 +13,7 @@ use tower::{Layer, Service};
 
 use super::method::{Door, door};
 use crate::domain::Error;
-use crate::rpc::status::MAX_REQUEST_BYTES;
+use crate::rpc::status::{MAX_REQUEST_BYTES, unreadable};
 
 /// What an answer without details, which no error of ours is, means for the caller.
 fn in_our_words(status: &Status) -> Option<Error> {
@@ -22,9 +22,7 @@ fn in_our_words(status: &Status) -> Option<Error> {
     }
     match status.code() {
         Code::OutOfRange => Some(Error::RequestTooLarge { limit: MAX_REQUEST_BYTES }),
-        Code::Internal => {
-            Some(Error::invalid("request", "must be one message of this method's type"))
-        }
+        Code::Internal => Some(unreadable()),
         _ => None,
     }
 }

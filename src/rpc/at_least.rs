@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::proto::VerifyRequest;
 use super::time_left;
+use super::wire::VerifyRequest;
 use crate::domain::Error;
 use crate::domain::deadline::Deadline;
 use crate::domain::token::{LogPosition, PositionKind};
@@ -64,10 +64,10 @@ impl AtLeast {
     /// Waits for the state that a request asks for.
     pub(super) async fn of(
         &self,
-        request: &VerifyRequest,
+        request: &VerifyRequest<'_>,
         deadline: Option<&Deadline>,
     ) -> Result<(), Error> {
-        let place = place(&request.at_least)?;
+        let place = place(request.at_least)?;
         match self.known(place).await {
             Known::Ahead => self.wait(place, deadline).await,
             Known::Told(outcome) => outcome,
@@ -78,7 +78,7 @@ impl AtLeast {
     /// is not reached by then, by their index.
     pub(super) async fn of_batch(
         &self,
-        requests: &[VerifyRequest],
+        requests: &[VerifyRequest<'_>],
         deadline: Option<&Deadline>,
     ) -> BTreeMap<usize, Error> {
         let (mut errors, mut ahead) = (BTreeMap::new(), Vec::new());
@@ -86,7 +86,7 @@ impl AtLeast {
             if request.at_least.is_empty() {
                 continue;
             }
-            match place(&request.at_least) {
+            match place(request.at_least) {
                 Err(malformed) => _ = errors.insert(index, malformed),
                 Ok(place) => match self.known(place).await {
                     Known::Ahead => ahead.push((index, place)),

@@ -43,13 +43,13 @@ impl Stub {
     }
 }
 
-fn request(store: StoreId, epoch: u32, revision: u64) -> VerifyRequest {
+fn request(store: StoreId, epoch: u32, revision: u64) -> VerifyRequest<'static> {
     let place = LogPosition { store, epoch, revision };
-    at(&place.encode(PositionKind::ConsistencyToken))
+    at(place.encode(PositionKind::ConsistencyToken).leak())
 }
 
-fn at(at_least: &str) -> VerifyRequest {
-    VerifyRequest { at_least: at_least.to_owned(), ..VerifyRequest::default() }
+fn at(at_least: &str) -> VerifyRequest<'_> {
+    VerifyRequest { at_least, ..VerifyRequest::default() }
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn nobody_waits_for_what_never_comes() {
     let stub = Stub::default();
     let at_least = stub.at_least();
     let cursor = LogPosition { store: OURS, epoch: 1, revision: 1 }.encode(PositionKind::Cursor);
-    for request in [at("x"), at(&cursor), request(StoreId([2; 16]), 1, 9)] {
+    for request in [at("x"), at(cursor.leak()), request(StoreId([2; 16]), 1, 9)] {
         let outcome = at_least.of(&request, None).await;
         assert!(matches!(outcome, Err(Error::InvalidRequest(_))), "{outcome:?}");
     }

@@ -1,179 +1,118 @@
-//! `KeyVerifier`: converts, asks the verifier, converts back. Nothing here waits for anything but `at_least`.
+//! `KeyVerifier`: reads the question, asks the verifier, writes the answer. Nothing here waits for anything but
+//! `at_least`.
+//!
+//! The generated service would have each request as a message of its own strings, and each answer as well. These two
+//! methods are most of what this server does, so they are served by hand, by the same parts of tonic.
 
+use std::convert::Infallible;
+use std::error::Error as StdError;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
-use prost::Message as _;
+use http_body::Body as HttpBody;
+use prost::bytes::Bytes;
+use tonic::body::Body;
+use tonic::codegen::BoxFuture;
+use tonic::server::{Grpc, UnaryService};
 use tonic::{Request, Response, Status};
+use tower::{Service, service_fn};
 
 use super::at_least::AtLeast;
+use super::codec::{Reply, VerificationCodec};
 use super::convert::{Asked, presented};
-use super::proto::batch_verify_response::Result as Outcome;
-use super::proto::batch_verify_response::result::Result as Entry;
-use super::proto::key_verifier_server::KeyVerifier;
-use super::proto::verify_request::Presented;
-use super::proto::{BatchVerifyRequest, BatchVerifyResponse, VerifyRequest, VerifyResponse};
+use super::status::MAX_REQUEST_BYTES;
+use super::wire::{VerifyRequest, VerifyResponse};
 use crate::domain::Error;
 use crate::domain::permission::Principal;
-use crate::verify::{Query, Verifier};
-
-/// The most entries of a batch.
-const MAX_BATCH: usize = 1_000;
-
-/// After so long, others on the same core get their turn. An entry whose key has many scopes takes a
-/// hundred times as long as a plain one, so entries are not counted.
-const TURN: Duration = Duration::from_micros(100);
-
-/// The most bytes of a batch's answers. gRPC clients read 4 MiB by default; the rest is for the
-/// refusals of what did not fit.
-const MAX_ANSWERS_BYTES: usize = 3_584 * 1_024;
+use crate::verify::{Answer, Query, Verifier};
 
 /// Verifies credentials, from memory.
 #[derive(Clone)]
-pub struct KeyVerifierService {
-    verifier: Arc<Verifier>,
-    at_least: AtLeast,
+pub struct KeyVerifierService(Arc<Verification>);
+
+/// What all requests share.
+pub(super) struct Verification {
+    pub(super) verifier: Arc<Verifier>,
+    pub(super) at_least: AtLeast,
 }
 
 impl KeyVerifierService {
     /// The service.
     pub fn new(verifier: Arc<Verifier>, at_least: AtLeast) -> Self {
-        Self { verifier, at_least }
-    }
-
-    fn answer(
-        &self,
-        request: &VerifyRequest,
-        caller: Option<&Principal>,
-    ) -> Result<VerifyResponse, Error> {
-        let asked = Asked::try_from(request)?;
-        let query = Query {
-            presented: presented(request, self.verifier.brands()),
-            question: asked.question(),
-            caller,
-            explain: request.explain,
-        };
-        Ok(self.verifier.verify(&query)?.into())
+        Self(Arc::new(Verification { verifier, at_least }))
     }
 }
 
-impl KeyVerifierService {
-    /// Has the keys of the next entries at hand.
-    fn prefetch(&self, requests: &[VerifyRequest]) {
-        let key_ids = requests.iter().map(|request| match &request.presented {
-            Some(Presented::Credential(credential)) => credential.key_id.as_str(),
-            // As those of ours are split; another one is looked up all the same, only later.
-            Some(Presented::Token(token)) => token.split('.').next().unwrap_or_default(),
-            None => "",
-        });
-        self.verifier.prefetch(key_ids);
+impl<B> Service<http::Request<B>> for KeyVerifierService
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>> + Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let service = Arc::clone(&self.0);
+        match request.uri().path() {
+            "/countersign.v1.KeyVerifier/Verify" => {
+                let verify = service_fn(move |request| Arc::clone(&service).verify(request));
+                Box::pin(unary(verify, request))
+            }
+            "/countersign.v1.KeyVerifier/BatchVerify" => {
+                let batch_verify =
+                    service_fn(move |request| Arc::clone(&service).batch_verify(request));
+                Box::pin(unary(batch_verify, request))
+            }
+            _ => Box::pin(async { Ok(Status::unimplemented("").into_http()) }),
+        }
     }
 }
 
-#[tonic::async_trait]
-impl KeyVerifier for KeyVerifierService {
-    async fn verify(
-        &self,
-        request: Request<VerifyRequest>,
+/// What the generated code does for an unary method.
+async fn unary<R: Reply, B>(
+    method: impl UnaryService<Bytes, Response = R>,
+    request: http::Request<B>,
+) -> Result<http::Response<Body>, Infallible>
+where
+    B: HttpBody + Send + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>> + Send,
+{
+    let grpc = Grpc::new(VerificationCodec::default());
+    Ok(grpc.max_decoding_message_size(MAX_REQUEST_BYTES).unary(method, request).await)
+}
+
+impl Verification {
+    /// `Verify`.
+    pub(super) async fn verify(
+        self: Arc<Self>,
+        request: Request<Bytes>,
     ) -> Result<Response<VerifyResponse>, Status> {
-        if !request.get_ref().at_least.is_empty() {
+        let question = VerifyRequest::read(request.get_ref()).map_err(Error::from)?;
+        if !question.at_least.is_empty() {
             // In a box of its own, so that those who wait for nothing pay nothing for it.
-            Box::pin(self.at_least.of(request.get_ref(), request.extensions().get())).await?;
+            Box::pin(self.at_least.of(&question, request.extensions().get())).await?;
         }
         let caller = request.extensions().get::<Principal>();
-        Ok(Response::new(self.answer(request.get_ref(), caller)?))
+        Ok(Response::new(self.answer(&question, caller)?.into()))
     }
 
-    async fn batch_verify(
+    /// The answer to one question, be it alone or of a batch.
+    pub(super) fn answer(
         &self,
-        request: Request<BatchVerifyRequest>,
-    ) -> Result<Response<BatchVerifyResponse>, Status> {
-        let (_, mut extensions, BatchVerifyRequest { requests }) = request.into_parts();
-        let caller = extensions.remove::<Principal>();
-        if !(1..=MAX_BATCH).contains(&requests.len()) {
-            let count = format!("must be 1 to {MAX_BATCH}, are {}", requests.len());
-            return Err(Error::invalid("requests", count).into());
-        }
-        let mut unmet = Box::pin(self.at_least.of_batch(&requests, extensions.get())).await;
-        let (clock, mut left) = (self.verifier.clock(), MAX_ANSWERS_BYTES);
-        let mut turn_began = clock.uptime();
-        let mut results = Vec::with_capacity(requests.len());
-        for (index, request) in requests.iter().enumerate() {
-            if index % Verifier::PREFETCHED == 0 {
-                self.prefetch(requests.get(index..).unwrap_or_default());
-            }
-            let answer = if left == 0 {
-                Err(Error::ReplyTooLarge)
-            } else if let Some(error) = unmet.remove(&index) {
-                Err(error)
-            } else {
-                self.answer(request, caller.as_ref())
-            };
-            results.push(entry_within(&mut left, answer)?);
-            if clock.uptime().saturating_sub(turn_began) >= TURN {
-                tokio::task::yield_now().await;
-                turn_began = clock.uptime();
-            }
-        }
-        Ok(Response::new(BatchVerifyResponse { results }))
+        question: &VerifyRequest<'_>,
+        caller: Option<&Principal>,
+    ) -> Result<Answer, Error> {
+        let asked = Asked::try_from(question)?;
+        self.verifier.verify(&Query {
+            presented: presented(question, self.verifier.brands()),
+            question: asked.question(),
+            caller,
+            explain: question.explain,
+        })
     }
 }
-
-/// One entry of a batch, if so many bytes are left for it; otherwise none are for those after it.
-fn entry_within(
-    left: &mut usize,
-    answer: Result<VerifyResponse, Error>,
-) -> Result<Outcome, Status> {
-    let outcome = entry(answer)?;
-    if *left == 0 {
-        return Ok(outcome);
-    }
-    match left.checked_sub(bytes_of(&outcome)) {
-        Some(rest) => {
-            *left = rest;
-            Ok(outcome)
-        }
-        None => {
-            *left = 0;
-            entry(Err(Error::ReplyTooLarge))
-        }
-    }
-}
-
-/// What an entry takes in the reply: itself, its tag and its length.
-fn bytes_of(outcome: &Outcome) -> usize {
-    let bytes = outcome.encoded_len();
-    1 + prost::length_delimiter_len(bytes) + bytes
-}
-
-/// One entry of a batch. A malformed request is an error in its own place, and so is one that nothing was left for,
-/// or whose `at_least` is not reached. What is wrong with the replica ends the whole batch, so that clients try again
-/// elsewhere as they would for one Verify.
-fn entry(answer: Result<VerifyResponse, Error>) -> Result<Outcome, Status> {
-    let entry = match answer {
-        Ok(response) => Entry::Response(response),
-        Err(
-            error @ (Error::InvalidRequest(_)
-            | Error::ReplyTooLarge
-            | Error::ReplicaBehind
-            | Error::PositionLost
-            | Error::Overloaded { .. }),
-        ) => Entry::Error(on_the_wire(&error.into())),
-        Err(error) => return Err(error.into()),
-    };
-    Ok(Outcome { result: Some(entry) })
-}
-
-/// The status as the message that its details travel in.
-fn on_the_wire(status: &Status) -> tonic_types::Status {
-    let detailed = tonic_types::Status::decode(status.details()).ok();
-    detailed.unwrap_or_else(|| tonic_types::Status {
-        code: status.code().into(),
-        message: status.message().to_owned(),
-        details: Vec::new(),
-    })
-}
-
-#[cfg(test)]
-#[path = "key_verifier_tests.rs"]
-mod tests;

@@ -6,6 +6,7 @@
 //! in here: the store.
 
 mod at_least;
+mod batch_verify;
 pub mod codec;
 mod convert;
 mod key_admin;
@@ -16,6 +17,7 @@ pub mod services;
 pub mod status;
 mod waiters;
 mod watch;
+mod wire;
 
 pub use at_least::AtLeast;
 pub use key_admin::KeyAdminService;

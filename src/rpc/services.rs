@@ -19,7 +19,7 @@ use tower::Service;
 
 use super::proto::FILE_DESCRIPTOR_SET;
 use super::proto::key_admin_server::{KeyAdminServer, SERVICE_NAME as KEY_ADMIN};
-use super::proto::key_verifier_server::{KeyVerifierServer, SERVICE_NAME as KEY_VERIFIER};
+use super::proto::key_verifier_server::SERVICE_NAME as KEY_VERIFIER;
 use super::status::MAX_REQUEST_BYTES;
 use super::{KeyAdminService, KeyVerifierService};
 use crate::domain::Error;
@@ -60,7 +60,7 @@ impl Health {
 /// [`Routes`], where a request costs a dozen allocations more.
 #[derive(Clone)]
 pub struct Services {
-    verifier: Option<KeyVerifierServer<KeyVerifierService>>,
+    verifier: Option<KeyVerifierService>,
     routes: Routes,
 }
 
@@ -95,9 +95,6 @@ pub fn services(
     if let Some(admin) = admin {
         routes.add_service(KeyAdminServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES));
     }
-    let verifier = verifier.map(|verifier| {
-        KeyVerifierServer::new(verifier).max_decoding_message_size(MAX_REQUEST_BYTES)
-    });
     routes.add_service(HealthServer::new(HealthService::from_health_reporter(health.0.clone())));
     routes.add_service(reflection().build_v1().map_err(unreadable)?);
     // What grpcurl up to 1.8 speaks.
@@ -142,7 +139,7 @@ pin_project! {
 pin_project! {
     #[project = ProjectedWay]
     enum Way<F> {
-        // What the generated code makes, boxed as it comes.
+        // Of what tonic's async functions make of it, which has no name.
         Verification { answer: BoxFuture<Response<Body>, Infallible> },
         Routed { #[pin] answer: F },
     }

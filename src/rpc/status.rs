@@ -61,6 +61,11 @@ impl From<Error> for Status {
     }
 }
 
+/// What is said of a message that is no protobuf, or of another type.
+pub fn unreadable() -> Error {
+    Error::invalid("request", "must be one message of this method's type")
+}
+
 /// The code of an error, from [`CODES`].
 pub fn code(error: &Error) -> Code {
     let row = CODES.iter().find(|(reason, _)| *reason == error.reason());

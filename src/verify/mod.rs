@@ -13,12 +13,13 @@ use std::time::Duration;
 pub use index::Index;
 
 use crate::domain::credential::{Brands, Presented};
-use crate::domain::ids::StoreId;
+use crate::domain::ids::{AccountId, ApplicationId, Environment, KeyId, StoreId};
 use crate::domain::keyring::{DataKey, Digest};
 use crate::domain::permission::{Origin, Permission, Principal};
 use crate::domain::position::{Basis, Position};
+use crate::domain::scope::GrantedScopes;
 use crate::domain::time::Clock;
-use crate::domain::token::{LogPosition, PositionKind};
+use crate::domain::token::LogPosition;
 use crate::domain::verdict::{DenialReason, Question, VerifiableKey, explain, judge, prove};
 use crate::domain::{Error, Timestamp};
 
@@ -47,20 +48,47 @@ pub struct Answer {
     /// Each check after the proof and whether it passed, if asked for.
     pub checks: Vec<(DenialReason, bool)>,
     /// The state of the store that the answer is based on.
-    pub consistency_token: String,
+    pub based_on: LogPosition,
     /// How long ago this replica last knew that nothing newer existed.
     pub staleness: Duration,
 }
 
-/// A key whose secret was proven.
+/// What is told of a key whose secret was proven.
 #[derive(Debug, Clone)]
 pub struct Proven {
-    /// The key.
-    pub key: VerifiableKey,
+    /// The public id.
+    pub key_id: KeyId,
+    /// The account that owns the key.
+    pub account_id: AccountId,
+    /// The application that the key belongs to.
+    pub application_id: ApplicationId,
+    /// Live or test.
+    pub environment: Environment,
+    /// What the key may do.
+    pub scopes: GrantedScopes,
+    /// When it ends, if it does.
+    pub expire_time: Option<Timestamp>,
     /// Which version of its secret was presented.
     pub secret_number: u32,
     /// When a newer version took that one's place.
     pub superseded_time: Option<Timestamp>,
+}
+
+impl Proven {
+    /// Leaves behind what only decides: an answer is handed on several times, and the digests are most of a key.
+    fn of(key: VerifiableKey, secret_number: u32, superseded_time: Option<Timestamp>) -> Self {
+        let VerifiableKey { key_id, account_id, application_id, environment, .. } = key;
+        Self {
+            key_id,
+            account_id,
+            application_id,
+            environment,
+            scopes: key.scopes,
+            expire_time: key.expire_time,
+            secret_number,
+            superseded_time,
+        }
+    }
 }
 
 /// Why a credential that was presented to this service itself admits nobody.
@@ -148,9 +176,8 @@ impl Verifier {
         let Decision { denial, proven, missing_scopes, checks } = self.decide(query);
         let based_on =
             LogPosition { store: self.store, epoch: basis.epoch, revision: basis.revision };
-        let consistency_token = based_on.encode(PositionKind::ConsistencyToken);
         let staleness = self.fresh(&basis)?;
-        Ok(Answer { denial, proven, missing_scopes, checks, consistency_token, staleness })
+        Ok(Answer { denial, proven, missing_scopes, checks, based_on, staleness })
     }
 
     /// The principal behind a credential that was presented to this service itself.
@@ -214,7 +241,7 @@ impl Verifier {
             Vec::new()
         };
         let (secret_number, superseded_time) = (proof.slot().number, proof.slot().superseded_time);
-        let proven = key.map(|key| Proven { key, secret_number, superseded_time });
+        let proven = key.map(|key| Proven::of(key, secret_number, superseded_time));
         Decision { denial, proven, missing_scopes, checks }
     }
 

@@ -62,27 +62,27 @@ pub enum InvalidScope {
     TooLarge,
 }
 
-/// A scope that a service asks for; it holds no `*`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequiredScope(Arc<str>);
+/// A scope that a service asks for; it holds no `*`. It lies in the request that asks for it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequiredScope<'q>(&'q str);
 
 /// A scope that a key was granted. Cheap to clone, ordered as text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantedScope(Arc<str>);
 
-impl RequiredScope {
+impl<'q> RequiredScope<'q> {
     /// Reads a required scope. One in our name may be unknown: it is then granted to nobody.
-    pub fn parse(text: &str) -> Result<Self, InvalidScope> {
+    pub fn parse(text: &'q str) -> Result<Self, InvalidScope> {
         check_segments(text)?;
         if text.contains('*') {
             return Err(InvalidScope::Wildcard);
         }
-        Ok(Self(text.into()))
+        Ok(Self(text))
     }
 
     /// The scope as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn as_str(&self) -> &'q str {
+        self.0
     }
 
     /// Whether only the very same scope covers it.
@@ -112,7 +112,7 @@ impl GrantedScope {
     }
 
     /// Whether whoever was granted this may do what `required` names.
-    pub fn covers(&self, required: &RequiredScope) -> bool {
+    pub fn covers(&self, required: &RequiredScope<'_>) -> bool {
         set::covered(std::slice::from_ref(self), required)
     }
 }
@@ -145,7 +145,7 @@ macro_rules! prints_as_text {
     )*};
 }
 
-prints_as_text!(RequiredScope, GrantedScope);
+prints_as_text!(RequiredScope<'_>, GrantedScope);
 
 /// The grammar of a scope in which `*` may stand for a segment.
 fn check_segments(text: &str) -> Result<(), InvalidScope> {

@@ -141,7 +141,7 @@ impl From<SecretVersion> for proto::key::Secret {
 }
 
 /// The number of a secret version. It counts rotations of one key and stays far below 2^31.
-pub(super) fn number(number: u32) -> i32 {
+pub(in crate::rpc) fn number(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 

@@ -12,5 +12,7 @@ mod time;
 mod verify;
 mod wait;
 
+pub(super) use key::number as secret_number;
+pub(super) use time::{duration_to_proto, to_proto as time_to_proto};
 pub(super) use verify::{Asked, presented};
 pub(super) use wait::{Change, Settled};

@@ -7,7 +7,7 @@ use crate::domain::{Timestamp, Violation};
 /// The longest `google.protobuf.Duration`, in seconds: 10,000 years, by its definition.
 const MAX_DURATION_SECONDS: u64 = 315_576_000_000;
 
-pub(super) fn to_proto(time: Timestamp) -> prost_types::Timestamp {
+pub(in crate::rpc) fn to_proto(time: Timestamp) -> prost_types::Timestamp {
     let (seconds, nanos) = time.seconds_and_nanos();
     prost_types::Timestamp { seconds, nanos }
 }
@@ -24,7 +24,7 @@ pub(super) fn from_proto(
     })
 }
 
-pub(super) fn duration_to_proto(duration: Duration) -> prost_types::Duration {
+pub(in crate::rpc) fn duration_to_proto(duration: Duration) -> prost_types::Duration {
     let seconds = duration.as_secs().min(MAX_DURATION_SECONDS);
     prost_types::Duration {
         seconds: i64::try_from(seconds).unwrap_or(i64::MAX),

@@ -164,7 +164,7 @@ const STANDING_MASK: u64 = 0b11;
 impl Content {
     fn to_words(self) -> [u64; CONTENT] {
         let (number, digest) = self.slot.unwrap_or((0, Digest::absent()));
-        let [d0, d1, d2, d3] = digest_words(&digest);
+        let [d0, d1, d2, d3] = digest.words();
         let mut flags = (self.standing as u64) << STANDING_SHIFT;
         if self.slot.is_some() {
             flags |= SLOT;
@@ -218,14 +218,6 @@ fn two(high: u32, low: u32) -> u64 {
 
 fn halves(word: u64) -> (u32, u32) {
     ((word >> 32) as u32, (word & u64::from(u32::MAX)) as u32)
-}
-
-fn digest_words(digest: &Digest) -> [u64; 4] {
-    let mut words = [0; 4];
-    for (word, bytes) in words.iter_mut().zip(digest.as_bytes().as_chunks().0) {
-        *word = u64::from_ne_bytes(*bytes);
-    }
-    words
 }
 
 fn digest_of(words: [u64; 4]) -> Digest {

@@ -12,6 +12,9 @@ use crate::domain::ids::StoreId;
 use crate::domain::keyring::DataKey;
 use crate::domain::position::Position;
 use crate::domain::time::Clock;
+use crate::domain::token::LogPosition;
+use crate::rpc::AtLeast;
+use crate::rpc::proto;
 use crate::verify::Index;
 
 /// A clock on which each look costs so many microseconds.
@@ -29,7 +32,7 @@ impl Clock for Hasty {
 }
 
 /// A service without keys whose every entry seems to take so long, at the least.
-fn service(micros: u64) -> KeyVerifierService {
+fn service(micros: u64) -> Arc<Verification> {
     let position = Position::default();
     position.grant(Duration::MAX);
     let verifier = Verifier::new(
@@ -40,20 +43,26 @@ fn service(micros: u64) -> KeyVerifierService {
         Brands::default(),
         StoreId([1; 16]),
     );
-    KeyVerifierService::new(Arc::new(verifier), AtLeast::of_no_log())
+    Arc::new(Verification { verifier: Arc::new(verifier), at_least: AtLeast::of_no_log() })
+}
+
+fn read(reply: &[u8]) -> proto::BatchVerifyResponse {
+    proto::BatchVerifyResponse::decode(reply).expect("a reply")
 }
 
 /// How often a batch of so many lets others have their turn.
-fn turns(service: &KeyVerifierService, count: usize) -> usize {
-    let requests = vec![VerifyRequest::default(); count];
-    let mut batch = pin!(service.batch_verify(Request::new(BatchVerifyRequest { requests })));
+fn turns(service: Arc<Verification>, count: usize) -> usize {
+    let requests = vec![proto::VerifyRequest::default(); count];
+    let message = proto::BatchVerifyRequest { requests }.encode_to_vec();
+    let mut batch = pin!(service.batch_verify(Request::new(message.into())));
     let mut context = Context::from_waker(Waker::noop());
     let mut turns = 0;
     loop {
         match batch.as_mut().poll(&mut context) {
             Poll::Pending => turns += 1,
             Poll::Ready(reply) => {
-                assert_eq!(reply.expect("answers").get_ref().results.len(), count);
+                let reply = read(reply.expect("answers").get_ref());
+                assert_eq!(reply.results.len(), count);
                 return turns;
             }
         }
@@ -62,16 +71,16 @@ fn turns(service: &KeyVerifierService, count: usize) -> usize {
 
 #[test]
 fn others_get_their_turn_by_the_time_that_entries_take() {
-    assert_eq!(turns(&service(0), 1_000), 0, "entries that take no time");
-    assert_eq!(turns(&service(100), 20), 20, "each entry takes a turn of its own");
-    let between = turns(&service(10), 1_000);
+    assert_eq!(turns(service(0), 1_000), 0, "entries that take no time");
+    assert_eq!(turns(service(100), 20), 20, "each entry takes a turn of its own");
+    let between = turns(service(10), 1_000);
     assert!((100..1_000).contains(&between), "{between} turns of entries of 10 to 50 \u{b5}s");
 }
 
 #[test]
 fn a_malformed_entry_carries_its_violations_in_its_place() {
-    let outcome = entry(Err(Error::invalid("client_ip", "must be an address"))).expect("an entry");
-    let Some(Entry::Error(status)) = outcome.result else { panic!("{outcome:?} is no error") };
+    let entry = entry(Err(Error::invalid("client_ip", "must be an address"))).expect("an entry");
+    let BatchResult::Error(status) = entry else { panic!("{entry:?} is no error") };
     assert_eq!(status.code, Code::InvalidArgument as i32);
     assert_eq!(status.message, "invalid request: client_ip: must be an address");
     let status = Status::with_details(Code::InvalidArgument, "", status.encode_to_vec().into());
@@ -85,36 +94,49 @@ fn a_replica_that_cannot_know_ends_the_batch() {
     assert_eq!(status.code(), Code::Unavailable);
 }
 
-fn is_answered(outcome: &Outcome) -> bool {
-    matches!(outcome.result, Some(Entry::Response(_)))
+fn is_answered(entry: &BatchResult) -> bool {
+    matches!(entry, BatchResult::Response(_))
+}
+
+fn answer(missing_scopes: Vec<String>) -> Answer {
+    Answer {
+        denial: None,
+        proven: None,
+        missing_scopes,
+        checks: Vec::new(),
+        based_on: LogPosition { store: StoreId([1; 16]), epoch: 1, revision: 1 },
+        staleness: Duration::ZERO,
+    }
 }
 
 #[test]
 fn the_bytes_of_the_entries_are_those_of_the_reply() {
-    let answer = |scopes| VerifyResponse { missing_scopes: scopes, ..VerifyResponse::default() };
     let long = vec!["a:scope".to_owned(); 5_000];
     let answers = [answer(Vec::new()), answer(long.clone()), answer(Vec::new()), answer(long)];
-    let mut left = MAX_ANSWERS_BYTES;
-    let results = answers.map(|answer| entry_within(&mut left, Ok(answer)).expect("an entry"));
-    let reply = BatchVerifyResponse { results: results.into() };
-    assert!(reply.results.iter().all(is_answered));
-    assert_eq!(MAX_ANSWERS_BYTES - left, reply.encoded_len());
+    let (mut left, mut reply) = (MAX_ANSWERS_BYTES, Vec::new());
+    for answer in answers {
+        let entry = entry_within(&mut left, Ok(answer)).expect("an entry");
+        assert!(is_answered(&entry));
+        entry.append_to(&mut reply);
+    }
+    assert_eq!(read(&reply).results.len(), 4);
+    assert_eq!(MAX_ANSWERS_BYTES - left, reply.len());
 }
 
 #[test]
 fn after_the_first_that_does_not_fit_nothing_is_answered() {
-    let mut left = 100;
-    let sizes = [10, 50, 60, 1];
-    let outcomes = sizes.map(|size| {
-        let consistency_token = "x".repeat(size);
-        let answer = VerifyResponse { consistency_token, ..VerifyResponse::default() };
+    let empty = BatchResult::Response(answer(Vec::new()).into()).len_in_reply();
+    let mut left = 2 * empty + 100;
+    let sizes = [10, 50, 100, 1];
+    let entries = sizes.map(|size| {
+        let answer = answer(vec!["x".repeat(size)]);
         let answer = if left == 0 { Err(Error::ReplyTooLarge) } else { Ok(answer) };
         entry_within(&mut left, answer).expect("an entry")
     });
-    assert_eq!(outcomes.each_ref().map(is_answered), [true, true, false, false]);
-    let Some(Entry::Error(status)) = &outcomes[3].result else { panic!("no error") };
+    assert_eq!(entries.each_ref().map(is_answered), [true, true, false, false]);
+    let BatchResult::Error(status) = &entries[3] else { panic!("no error") };
     assert_eq!(status.code, Code::ResourceExhausted as i32);
     assert_eq!(status.message, "the batch's reply would be too large; ask for these again");
-    let refusals = BatchVerifyResponse { results: vec![outcomes[3].clone(); MAX_BATCH] };
-    assert!(MAX_ANSWERS_BYTES + refusals.encoded_len() < 4 * 1_024 * 1_024, "it is too large");
+    let refusals = MAX_BATCH * entries[3].len_in_reply();
+    assert!(MAX_ANSWERS_BYTES + refusals < 4 * 1_024 * 1_024, "it is too large");
 }

@@ -1,0 +1,126 @@
+//! `KeyVerifier.BatchVerify`: many questions, each answered as `Verify` would, in their order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use prost::bytes::Bytes;
+use tonic::{Request, Response, Status};
+
+use super::key_verifier::Verification;
+use super::wire::{BatchResult, Presented, VerifyRequest, read_batch};
+use crate::domain::Error;
+use crate::domain::permission::Principal;
+use crate::verify::{Answer, Verifier};
+
+/// The most entries of a batch.
+const MAX_BATCH: usize = 1_000;
+
+/// After so long, others on the same core get their turn. An entry whose key has many scopes takes a
+/// hundred times as long as a plain one, so entries are not counted.
+const TURN: Duration = Duration::from_micros(100);
+
+/// The most bytes of a batch's answers. gRPC clients read 4 MiB by default; the rest is for the
+/// refusals of what did not fit.
+const MAX_ANSWERS_BYTES: usize = 3_584 * 1_024;
+
+/// What an entry takes in a reply, about: the reply begins with room for so many.
+const USUAL_ENTRY_BYTES: usize = 256;
+
+impl Verification {
+    /// `BatchVerify`. The reply is written entry by entry, so that no answer is kept.
+    pub(super) async fn batch_verify(
+        self: Arc<Self>,
+        request: Request<Bytes>,
+    ) -> Result<Response<Vec<u8>>, Status> {
+        let (_, mut extensions, message) = request.into_parts();
+        let requests = read_batch(&message).map_err(Error::from)?;
+        let caller = extensions.remove::<Principal>();
+        if !(1..=MAX_BATCH).contains(&requests.len()) {
+            let count = format!("must be 1 to {MAX_BATCH}, are {}", requests.len());
+            return Err(Error::invalid("requests", count).into());
+        }
+        let mut unmet = Box::pin(self.at_least.of_batch(&requests, extensions.get())).await;
+        let (clock, mut left) = (self.verifier.clock(), MAX_ANSWERS_BYTES);
+        let mut turn_began = clock.uptime();
+        let mut reply = Vec::with_capacity(requests.len() * USUAL_ENTRY_BYTES);
+        for (index, request) in requests.iter().enumerate() {
+            if index % Verifier::PREFETCHED == 0 {
+                self.prefetch(requests.get(index..).unwrap_or_default());
+            }
+            let answer = if left == 0 {
+                Err(Error::ReplyTooLarge)
+            } else if let Some(error) = unmet.remove(&index) {
+                Err(error)
+            } else {
+                self.answer(request, caller.as_ref())
+            };
+            entry_within(&mut left, answer)?.append_to(&mut reply);
+            if clock.uptime().saturating_sub(turn_began) >= TURN {
+                tokio::task::yield_now().await;
+                turn_began = clock.uptime();
+            }
+        }
+        Ok(Response::new(reply))
+    }
+
+    /// Has the keys of the next entries at hand.
+    fn prefetch(&self, requests: &[VerifyRequest<'_>]) {
+        let key_ids = requests.iter().map(|request| match request.presented {
+            Some(Presented::Credential { key_id, .. }) => key_id,
+            // As those of ours are split; another one is looked up all the same, only later.
+            Some(Presented::Token(token)) => token.split('.').next().unwrap_or_default(),
+            None => "",
+        });
+        self.verifier.prefetch(key_ids);
+    }
+}
+
+/// One entry of a batch, if so many bytes are left for it; otherwise none are for those after it.
+fn entry_within(left: &mut usize, answer: Result<Answer, Error>) -> Result<BatchResult, Status> {
+    let result = entry(answer)?;
+    if *left == 0 {
+        return Ok(result);
+    }
+    match left.checked_sub(result.len_in_reply()) {
+        Some(rest) => {
+            *left = rest;
+            Ok(result)
+        }
+        None => {
+            *left = 0;
+            entry(Err(Error::ReplyTooLarge))
+        }
+    }
+}
+
+/// One entry of a batch. A malformed request is an error in its own place, and so is one that nothing was left for,
+/// or whose `at_least` is not reached. What is wrong with the replica ends the whole batch, so that clients try again
+/// elsewhere as they would for one Verify.
+fn entry(answer: Result<Answer, Error>) -> Result<BatchResult, Status> {
+    match answer {
+        Ok(answer) => Ok(BatchResult::Response(answer.into())),
+        Err(
+            error @ (Error::InvalidRequest(_)
+            | Error::ReplyTooLarge
+            | Error::ReplicaBehind
+            | Error::PositionLost
+            | Error::Overloaded { .. }),
+        ) => Ok(BatchResult::Error(on_the_wire(&error.into()))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The status as the message that its details travel in.
+fn on_the_wire(status: &Status) -> tonic_types::Status {
+    let detailed = tonic_types::Status::decode(status.details()).ok();
+    detailed.unwrap_or_else(|| tonic_types::Status {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+#[path = "batch_verify_tests.rs"]
+mod tests;
