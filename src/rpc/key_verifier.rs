@@ -1,7 +1,6 @@
 //! `KeyVerifier`: converts, asks the verifier, converts back. Nothing here waits for anything but `at_least`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use prost::Message as _;
 use tonic::{Request, Response, Status};
@@ -13,16 +12,13 @@ use super::proto::batch_verify_response::result::Result as Entry;
 use super::proto::key_verifier_server::KeyVerifier;
 use super::proto::verify_request::Presented;
 use super::proto::{BatchVerifyRequest, BatchVerifyResponse, VerifyRequest, VerifyResponse};
+use super::turn::Turn;
 use crate::domain::Error;
 use crate::domain::permission::Principal;
 use crate::verify::{Query, Verifier};
 
 /// The most entries of a batch.
 const MAX_BATCH: usize = 1_000;
-
-/// After so long, others on the same core get their turn. An entry whose key has many scopes takes a
-/// hundred times as long as a plain one, so entries are not counted.
-const TURN: Duration = Duration::from_micros(100);
 
 /// The most bytes of a batch's answers. gRPC clients read 4 MiB by default; the rest is for the
 /// refusals of what did not fit.
@@ -94,9 +90,9 @@ impl KeyVerifier for KeyVerifierService {
             let count = format!("must be 1 to {MAX_BATCH}, are {}", requests.len());
             return Err(Error::invalid("requests", count).into());
         }
-        let mut unmet = Box::pin(self.at_least.of_batch(&requests, extensions.get())).await;
-        let (clock, mut left) = (self.verifier.clock(), MAX_ANSWERS_BYTES);
-        let mut turn_began = clock.uptime();
+        let (mut turn, mut left) = (Turn::begin(self.verifier.clock()), MAX_ANSWERS_BYTES);
+        let unmet = self.at_least.of_batch(&requests, extensions.get(), &mut turn);
+        let mut unmet = Box::pin(unmet).await;
         let mut results = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
             if index % Verifier::PREFETCHED == 0 {
@@ -110,10 +106,7 @@ impl KeyVerifier for KeyVerifierService {
                 self.answer(request, caller.as_ref())
             };
             results.push(entry_within(&mut left, answer)?);
-            if clock.uptime().saturating_sub(turn_began) >= TURN {
-                tokio::task::yield_now().await;
-                turn_began = clock.uptime();
-            }
+            turn.give_way().await;
         }
         Ok(Response::new(BatchVerifyResponse { results }))
     }

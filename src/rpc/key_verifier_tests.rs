@@ -1,6 +1,7 @@
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -12,6 +13,7 @@ use crate::domain::ids::StoreId;
 use crate::domain::keyring::DataKey;
 use crate::domain::position::Position;
 use crate::domain::time::Clock;
+use crate::domain::token::{LogPosition, PositionKind};
 use crate::verify::Index;
 
 /// A clock on which each look costs so many microseconds.
@@ -45,7 +47,11 @@ fn service(micros: u64) -> KeyVerifierService {
 
 /// How often a batch of so many lets others have their turn.
 fn turns(service: &KeyVerifierService, count: usize) -> usize {
-    let requests = vec![VerifyRequest::default(); count];
+    turns_of(service, vec![VerifyRequest::default(); count])
+}
+
+fn turns_of(service: &KeyVerifierService, requests: Vec<VerifyRequest>) -> usize {
+    let count = requests.len();
     let mut batch = pin!(service.batch_verify(Request::new(BatchVerifyRequest { requests })));
     let mut context = Context::from_waker(Waker::noop());
     let mut turns = 0;
@@ -66,6 +72,21 @@ fn others_get_their_turn_by_the_time_that_entries_take() {
     assert_eq!(turns(&service(100), 20), 20, "each entry takes a turn of its own");
     let between = turns(&service(10), 1_000);
     assert!((100..1_000).contains(&between), "{between} turns of entries of 10 to 50 \u{b5}s");
+}
+
+#[test]
+fn others_get_their_turn_while_it_is_looked_up_what_entries_wait_for() {
+    let store = StoreId([1; 16]);
+    let requests = (1..=20).map(|revision| {
+        let place = LogPosition { store, epoch: 1, revision };
+        let at_least = place.encode(PositionKind::ConsistencyToken);
+        VerifyRequest { at_least, ..VerifyRequest::default() }
+    });
+    assert_eq!(
+        turns_of(&service(100), requests.collect()),
+        40,
+        "each takes a turn to look, and one to answer"
+    );
 }
 
 #[test]

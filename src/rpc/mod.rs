@@ -14,6 +14,7 @@ pub mod proto;
 mod redact;
 pub mod services;
 pub mod status;
+mod turn;
 mod waiters;
 mod watch;
 
