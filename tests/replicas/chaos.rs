@@ -26,7 +26,8 @@ use crate::harness::{Credential, Replica, Replicas};
 
 const REPLICAS: usize = 3;
 const REVOCATIONS: usize = 200;
-const REVOKERS: usize = 16;
+/// Many, since each mostly waits: for a lease to end, or for its deadline.
+const REVOKERS: usize = 40;
 /// Callers of each replica. Those of a frozen one wait until it goes on.
 const VERIFIERS: usize = 2;
 /// Short, so that leases run out while a replica is frozen.
