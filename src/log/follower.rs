@@ -1,7 +1,7 @@
 //! Loads every key, then follows the log: polls, compares, applies, confirms.
 //!
 //! ```text
-//!  start   register the row ─ committed ─► load all keys ─► poll ─► …           (beside it: beats, sweeps)
+//!  start   register the row ─ committed ─► load all keys ─► poll ─► …           (beside all of it: beats, sweeps)
 //!  poll    begins ─► one look at the log ─► is it still the same log? ─► index ─► applied ─► lease, from `begins`
 //! ```
 //!
@@ -77,6 +77,7 @@ impl<F: Feed> Follower<F> {
             term: 0,
             loaded: false,
             forked: false,
+            refused: false,
             skewed: false,
             marked: None,
             mark_tried: None,
@@ -91,12 +92,22 @@ impl<F: Feed> Follower<F> {
                 follower.lose(followed).await;
             }
             _ => {
-                follower.load().await?;
-                // A load may take long, and others write meanwhile.
-                follower.poll().await?;
+                // A load may take longer than a lease. Without beats the row would be swept meanwhile, and there would
+                // be no lease to begin with.
+                tokio::select! {
+                    biased;
+                    caught_up = follower.catch_up() => caught_up?,
+                    () = follower.beat_on() => {}
+                }
             }
         }
         Ok(follower)
+    }
+
+    /// Loads, and applies what others wrote meanwhile.
+    async fn catch_up(&self) -> Result<(), Error> {
+        self.load().await?;
+        self.poll().await
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -172,6 +183,11 @@ impl<F: Feed> Follower<F> {
                 (state.followed, state.term, state.registered)
             };
             let polled = self.feed.poll(&self.row.id, followed.revision).await?;
+            if let Some(why) = polled.refused {
+                self.refuse(term, why);
+                return Err(Error::Unavailable(why));
+            }
+            self.welcome_again();
             match followed.compare(&polled) {
                 // It is there again, and nothing of it is here: it was lost when this replica started.
                 Comparison::Same | Comparison::LaterEpoch if !self.state().loaded => {

@@ -23,6 +23,7 @@ mod high_water;
 mod lease;
 mod membership;
 mod reached;
+mod refused;
 mod ring;
 mod start;
 mod state;
