@@ -193,13 +193,13 @@ impl Server {
                 settings.transport.verify_threads
             ))
         })?;
-        health.serving().await;
         serving.store(true, Ordering::Release);
+        let banner = banner::text(settings, grpc, http, &credential);
+        let ready = move || banner::print(&banner);
         let follow_the_lease =
-            health::follow_the_lease(health.clone(), Arc::clone(&serving), position, clock);
+            health::follow_the_lease(health.clone(), Arc::clone(&serving), position, clock, ready);
         tasks.start("health", follow_the_lease);
         tasks.start("check log", check_log::run(store.clone()));
-        banner::print(settings, grpc, http, &credential)?;
         let drain = settings.transport.drain;
         Ok(Self {
             _locks: locks,

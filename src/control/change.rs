@@ -1,11 +1,10 @@
 //! The one shape in which a verb changes a key that is there.
 
-use super::{Changed, Committed, Control, KeyView, Made, within_reach};
+use super::{Changed, Control, KeyView, Made, within_reach};
 use crate::domain::Error;
 use crate::domain::audit::{Actor, EventType, RevokeReason};
 use crate::domain::key::{Key, changes};
 use crate::domain::permission::{Principal, Verb};
-use crate::domain::token::PositionKind;
 use crate::store::{Before, Decision, EventDraft, Target};
 
 /// What a change says about itself.
@@ -94,8 +93,7 @@ pub(super) fn renewed(
 }
 
 impl Control {
-    /// Changes a key in one transaction, and returns once this replica's verifications see it.
-    /// `transition` may run more than once, since the transaction may.
+    /// Changes a key in one transaction. `transition` may run more than once, since the transaction may.
     pub(super) async fn change(
         &self,
         principal: &Principal,
@@ -121,26 +119,7 @@ impl Control {
         let (caller, target) = (Some(principal.key_id()), Target::Existing(key_id));
         let done = self.store.change_key_for(caller, target, None, decide).await?;
         let committed = self.committed(done.position);
-        let consistency_token = self.visible(committed).await?;
+        let consistency_token = committed.consistency_token();
         Ok(Made { reply: Changed { view: done.reply, consistency_token }, committed })
-    }
-
-    /// Waits like [`Self::visible`], but for a reply that holds a secret: it is given even if this
-    /// replica can't see its own change yet, since it may not be asked for again.
-    pub(super) async fn visible_or_made(&self, change: Committed) -> String {
-        let position = change.position;
-        self.visible(change).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, revision = position.revision, "answered before it is visible here");
-            position.encode(PositionKind::ConsistencyToken)
-        })
-    }
-
-    /// Waits until this replica's verifications see a change; its consistency token.
-    pub(super) async fn visible(&self, change: Committed) -> Result<String, Error> {
-        let position = change.position;
-        self.log.wait_for(position.revision).await.map_err(|_| {
-            Error::Unavailable("the change is made, but verifications here can't see it yet")
-        })?;
-        Ok(position.encode(PositionKind::ConsistencyToken))
     }
 }

@@ -49,6 +49,6 @@ impl Control {
             .change_key_for(Some(principal.key_id()), Target::Existing(&key_id), None, decide)
             .await?;
         let committed = self.committed(done.position);
-        Ok(Made { reply: self.visible(committed).await?, committed })
+        Ok(Made { reply: committed.consistency_token(), committed })
     }
 }

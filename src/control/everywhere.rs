@@ -1,11 +1,14 @@
-//! How long the reply of a change waits for the other replicas.
+//! How long the reply of a change waits for this replica and the others.
 //!
 //! ```text
-//!              COMMIT                                             until       deadline
+//!              COMMIT                                              end        deadline
 //!  database  ────┬───────────────────────────────────────────────────────────────────►
 //!                └► committed_at                                    │             │
-//!  this replica ───────┴─ visible here ─── Log::everywhere ─────────┴─ the reply ─┴───
+//!  this replica ───────┴─ visible here ─── the others ──────────────┴─ the reply ─┴───
 //! ```
+//!
+//! The change is made, so the reply is never an error: who is not known to have it by the end is PENDING, be it this
+//! replica itself.
 //!
 //! `committed_at` is taken when the database has said that the change is committed, so it lies after the COMMIT. That is
 //! what the counting of leases and the look at the rows rest on (`log` says how): a moment before would let a replica
@@ -15,13 +18,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::{Control, Made};
-use crate::domain::token::LogPosition;
+use crate::domain::token::{LogPosition, PositionKind};
 use crate::log::{Patience, Propagation};
 
 /// What a change that hands something out waits by default. A replica that lives has come along long before.
 const BRIEFLY: Duration = Duration::from_secs(1);
-/// Longer than any lease: nothing is pending after it.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// What is kept of the time until the deadline for the way of the reply: this, or a tenth.
 const FOR_THE_REPLY: Duration = Duration::from_millis(100);
 
@@ -39,14 +40,14 @@ pub enum Wait {
 impl Wait {
     /// The same for a caller who stops waiting after so long (`None`: never).
     fn patience(self, now: Duration, time_left: Option<Duration>) -> Patience {
-        let wanted = match self {
-            Self::None => return Patience::OneLook,
+        let others = match self {
+            Self::None => Duration::ZERO,
             Self::Briefly => BRIEFLY,
-            Self::AllReplicas => LONGEST,
+            // Nothing is pending any more once the longest lease is over.
+            Self::AllReplicas => Duration::MAX,
         };
         let possible = time_left.map(|left| left.saturating_sub(FOR_THE_REPLY.min(left / 10)));
-        let patience = possible.map_or(wanted, |possible| wanted.min(possible));
-        Patience::Until(now.saturating_add(patience))
+        Patience { others, end: now.saturating_add(possible.unwrap_or(Duration::MAX)) }
     }
 }
 
@@ -59,15 +60,22 @@ pub struct Committed {
     at: Duration,
 }
 
+impl Committed {
+    /// The state of the store after the change, as its reply says it.
+    pub(super) fn consistency_token(&self) -> String {
+        self.position.encode(PositionKind::ConsistencyToken)
+    }
+}
+
 impl Control {
     /// Notes that a change was committed just now.
     pub(super) fn committed(&self, position: LogPosition) -> Committed {
         Committed { position, at: self.clock.uptime() }
     }
 
-    /// How far a change has come on all replicas: at the latest when `wait` says so, shortly before the caller stops
-    /// waiting (after `time_left`; `None`: never), or when `cut_short` ends. The change is made whatever becomes of
-    /// this, so it may be dropped.
+    /// Waits until verifications of this replica see a change, and says how far it has come on all: at the latest when
+    /// `wait` says so, shortly before the caller stops waiting (after `time_left`; `None`: never), or when `cut_short`
+    /// ends. The change is made whatever becomes of this, so it may be dropped.
     pub async fn everywhere(
         &self,
         change: Committed,
@@ -95,20 +103,19 @@ mod tests {
     fn the_reply_comes_before_the_deadline() {
         const NOW: Duration = Duration::from_secs(7_000);
         let (seconds, millis) = (Duration::from_secs, Duration::from_millis);
-        let until = |wait: Wait, time_left| match wait.patience(NOW, time_left) {
-            Patience::Until(uptime) => uptime - NOW,
-            Patience::OneLook => panic!("{wait:?} looks once"),
+        let patience = |wait: Wait, time_left| {
+            let Patience { others, end } = wait.patience(NOW, time_left);
+            (others, end.saturating_sub(NOW))
         };
-        for time_left in [None, Some(seconds(9)), Some(Duration::ZERO)] {
-            assert_eq!(Wait::None.patience(NOW, time_left), Patience::OneLook);
+        assert_eq!(patience(Wait::None, Some(seconds(9))), (Duration::ZERO, millis(8_900)));
+        assert_eq!(patience(Wait::Briefly, Some(millis(500))), (seconds(1), millis(450)));
+        assert_eq!(patience(Wait::AllReplicas, Some(seconds(9))), (Duration::MAX, millis(8_900)));
+        for wait in [Wait::None, Wait::Briefly, Wait::AllReplicas] {
+            assert_eq!(patience(wait, Some(millis(10))).1, millis(9));
+            assert_eq!(patience(wait, Some(Duration::ZERO)).1, Duration::ZERO);
+            for never in [None, Some(Duration::MAX)] {
+                assert!(patience(wait, never).1 > seconds(1 << 40), "{wait:?} with {never:?}");
+            }
         }
-        assert_eq!(until(Wait::Briefly, None), seconds(1));
-        assert_eq!(until(Wait::Briefly, Some(seconds(9))), seconds(1));
-        assert_eq!(until(Wait::Briefly, Some(millis(500))), millis(450));
-        assert_eq!(until(Wait::AllReplicas, Some(seconds(9))), millis(8_900));
-        assert_eq!(until(Wait::AllReplicas, Some(millis(10))), millis(9));
-        assert_eq!(until(Wait::AllReplicas, Some(Duration::ZERO)), Duration::ZERO);
-        assert_eq!(until(Wait::AllReplicas, Some(Duration::MAX)), LONGEST);
-        assert_eq!(until(Wait::AllReplicas, None), LONGEST);
     }
 }

@@ -5,9 +5,9 @@
 //! Never in here: gRPC, HTTP, files. The shape of a change:
 //!
 //! ```text
-//! verb ─ permission ─► Store::change_key ─ one transaction: read, decide, write, event, commit
-//!                                     └──► Log::wait_for ─ this replica's verifications see it ─► Made
-//! everywhere ──────────► Log::everywhere ─ how far the other replicas are ──────────────────────► reply
+//! verb ─ permission ─► Store::change_key ─ one transaction: read, decide, write, event, commit ─► Made
+//! everywhere ──────────► Log::everywhere ─ this replica's verifications see it
+//!                                     └─── how far the other replicas are ──────────────────────► reply
 //! ```
 
 mod bootstrap;
@@ -117,8 +117,8 @@ impl KeyView {
     }
 }
 
-/// What a change gives: its reply, once this replica's verifications see it, and what [`Control::everywhere`] needs
-/// to follow it to the others.
+/// What a change gives once it is committed: its reply, and what [`Control::everywhere`] needs to follow it to the
+/// verifications of this replica and of the others. Nobody is told before that.
 #[derive(Debug)]
 pub struct Made<T> {
     /// The reply.

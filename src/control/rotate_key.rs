@@ -87,12 +87,7 @@ impl Control {
         // A repeated request follows the change that it made the first time.
         let revision = done.reply.key.revision;
         let committed = self.committed(LogPosition { revision, ..done.position });
-        let consistency_token = if overlap.is_zero() {
-            // Whoever ends the older versions now is told so only once they are dead here.
-            self.visible(committed).await?
-        } else {
-            self.visible_or_made(committed).await
-        };
+        let consistency_token = committed.consistency_token();
         let view = KeyView::of(done.reply.key, self.now());
         let secret = done.reply.secret.unwrap_or(secret);
         Ok(Made { reply: Minted { view, secret, consistency_token }, committed })

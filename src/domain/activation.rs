@@ -1,13 +1,13 @@
 //! When something new comes into use: not before every live replica can read it.
 //!
 //! ```text
-//!  replica A   root keys 1 2     reads up to 2  ─┐
-//!  replica B   root keys 1       reads up to 1  ─┴─►  sealed with 1, written in format 1
-//!  replica B   is updated: 1 2 and 2            ───►  from now on with 2, in format 2
+//!  replica A   root keys 1 2  ─┐
+//!  replica B   root keys 1    ─┴─►  sealed with 1
+//!  replica B   is updated: 1 2 ──►  from now on with 2, and the store notes that
 //! ```
 //!
-//! Who writes looks at the rows in the transaction that writes. A replica that comes later reads everything anyway,
-//! or refuses to start.
+//! Who writes looks at the rows in the transaction that writes. A replica that comes later holds the version that the
+//! store notes, or is refused: when it starts, and, since it may have stood still meanwhile, with every poll.
 
 /// The newest version of the root key that a writer holds and that every live replica holds too. `own` in ascending
 /// order; `None` if there is no such version.
@@ -20,11 +20,6 @@ pub fn agreed_root_key<'r>(
         common.retain(|version| versions.contains(version));
     }
     common.last().copied()
-}
-
-/// The newest stored format that a writer knows and that every live replica can read.
-pub fn agreed_format(newest: u32, replicas_read_up_to: impl IntoIterator<Item = u32>) -> u32 {
-    replicas_read_up_to.into_iter().fold(newest, u32::min)
 }
 
 #[cfg(test)]
@@ -41,12 +36,5 @@ mod tests {
         assert_eq!(agreed(&[1, 2, 5], &[&[1, 2, 4, 5], &[1, 2, 4]]), Some(2));
         assert_eq!(agreed(&[2], &[&[1]]), None);
         assert_eq!(agreed(&[1, 2], &[&[]]), None, "a row that says nothing");
-    }
-
-    #[test]
-    fn a_format_is_used_once_all_read_it() {
-        assert_eq!(agreed_format(2, []), 2, "nobody else is there");
-        assert_eq!(agreed_format(2, [2, 3]), 2);
-        assert_eq!(agreed_format(2, [2, 1, 3]), 1, "one of an older release");
     }
 }

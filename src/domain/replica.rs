@@ -51,6 +51,8 @@ pub struct Polled {
     pub beat: Option<u64>,
     /// The leaf hash of the event at the revision that the poll started from; `None`: there is no such event.
     pub leaf: Option<TreeHash>,
+    /// Why this replica must not answer from this store (any more); then nothing of the log was read.
+    pub refused: Option<&'static str>,
     /// The events after that revision, oldest first.
     pub events: Vec<LoggedEvent>,
     /// Whether there was nothing after them.

@@ -8,6 +8,10 @@
 //! ```
 //!
 //! With none pending, no verification that is sent after the reply is answered from before the change.
+//!
+//! The waiter's own replica comes first: whoever is told of a change asks the same server next. It waits for itself as
+//! long as the settings say, or until the caller's deadline, shutdown, or the end of the process; then it is pending
+//! like any other.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,13 +31,13 @@ const ONE_LOOK: Duration = Duration::from_millis(250);
 /// The name of a replica of which nothing could be learned, not even whether it exists.
 const UNKNOWN: &str = "unknown";
 
-/// How long to wait for other replicas.
+/// How long to wait for replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    /// Not at all: one look tells who has the change by now.
-    OneLook,
-    /// Until this uptime.
-    Until(Duration),
+pub struct Patience {
+    /// For how long to wait for the others once this one has the change; zero: one look tells who has it by then.
+    pub others: Duration,
+    /// The uptime at which all waiting ends.
+    pub end: Duration,
 }
 
 /// How far a change has come.
@@ -60,8 +64,9 @@ struct Awaited {
 }
 
 impl<F: Feed> Log<F> {
-    /// Waits until a change is everywhere; `committed_at` is the uptime right after its COMMIT. Ends early when this
-    /// replica leaves, and with one look when `cut_short` does; what is not known by then is pending.
+    /// Waits until a change is visible here, then until it is everywhere; `committed_at` is the uptime right after its
+    /// COMMIT. Ends early when this replica leaves, and with one look when `cut_short` does; what is not known by then
+    /// is pending.
     pub async fn everywhere(
         &self,
         change: &LogPosition,
@@ -70,21 +75,20 @@ impl<F: Feed> Log<F> {
         cut_short: impl Future<Output = ()>,
     ) -> Propagation {
         let shared = &self.shared;
+        tokio::pin!(cut_short);
+        let mut is_cut_short =
+            self.visible_here(change, patience.end, cut_short.as_mut()).await == Visible::CutShort;
         if !shared.feed.is_shared() {
             let own = BTreeMap::from([(shared.replica.id.clone(), self.own(change, committed_at))]);
             return self.propagation(&own);
         }
-        let mut until = match patience {
-            Patience::OneLook => shared.clock.uptime() + ONE_LOOK,
-            Patience::Until(uptime) => uptime,
-        };
-        let mut one_look_will_do = patience == Patience::OneLook;
-        let mut is_cut_short = false;
+        let mut one_look_will_do = is_cut_short || patience.others.is_zero();
+        let others = if one_look_will_do { ONE_LOOK } else { patience.others };
+        let mut until = shared.clock.uptime().saturating_add(others).min(patience.end);
         let _waiting = Waiting::begin(shared);
         let (mut looks, mut leaving) = (shared.look.subscribe(), shared.leaving.subscribe());
         let mut applied = shared.applied.subscribe();
         let mut awaited: Option<BTreeMap<String, Awaited>> = None;
-        tokio::pin!(cut_short);
         loop {
             let look = Arc::clone(&looks.borrow_and_update());
             applied.mark_unchanged();
@@ -110,7 +114,11 @@ impl<F: Feed> Log<F> {
                     break;
                 }
             }
-            if now >= until || *leaving.borrow_and_update() {
+            if awaited.is_none() {
+                // Nobody can be read. Whoever is there, its lease is over by then as far as we know of leases.
+                next = next.min(self.longest_lease_ends(&look, committed_at));
+            }
+            if now >= next || *leaving.borrow_and_update() {
                 break;
             }
             tokio::select! {
@@ -127,15 +135,41 @@ impl<F: Feed> Log<F> {
             }
         }
         let nothing_known = || {
-            // The longest lease that we know of: another's may be longer than ours.
-            let leases = looks.borrow().rows.iter().map(|row| row.lease_ms).max();
-            let length = Duration::from_millis(leases.unwrap_or_default());
-            let expires = committed_at + prolonged(length.max(shared.settings.max_staleness));
+            let expires = self.longest_lease_ends(&looks.borrow(), committed_at);
             let unknown = Awaited { expires, state: ReplicaState::Pending };
             let own = self.own(change, committed_at);
             BTreeMap::from([(UNKNOWN.to_owned(), unknown), (shared.replica.id.clone(), own)])
         };
         self.propagation(&awaited.unwrap_or_else(nothing_known))
+    }
+
+    /// Waits until verifications of this replica see a change.
+    async fn visible_here(
+        &self,
+        change: &LogPosition,
+        end: Duration,
+        cut_short: impl Future<Output = ()>,
+    ) -> Visible {
+        let shared = &self.shared;
+        let is_visible = || self.own_state(change) == ReplicaState::Confirmed;
+        let end = shared.clock.uptime().saturating_add(shared.settings.visible_within).min(end);
+        let (mut applied, mut leaving) = (shared.applied.subscribe(), shared.leaving.subscribe());
+        shared.wake.committed();
+        tokio::select! {
+            biased;
+            // The senders live as long as the log does.
+            _ = applied.wait_for(|_| is_visible()) => Visible::Yes,
+            _ = leaving.wait_for(|leaving| *leaving) => Visible::NotInTime,
+            () = cut_short => Visible::CutShort,
+            () = sleep_until(shared.timer.as_ref(), shared.clock.as_ref(), end) => Visible::NotInTime,
+        }
+    }
+
+    /// When the longest lease is over that we know of: another's may be longer than ours.
+    fn longest_lease_ends(&self, look: &Look, committed_at: Duration) -> Duration {
+        let leases = look.rows.iter().map(|row| row.lease_ms).max();
+        let length = Duration::from_millis(leases.unwrap_or_default());
+        committed_at + prolonged(length.max(self.shared.settings.max_staleness))
     }
 
     /// The replicas that are to be waited for.
@@ -184,7 +218,13 @@ impl<F: Feed> Log<F> {
 
     fn own(&self, change: &LogPosition, committed_at: Duration) -> Awaited {
         let expires = committed_at + prolonged(self.shared.settings.max_staleness);
-        Awaited { expires, state: self.own_state(change) }
+        let state = match self.own_state(change) {
+            ReplicaState::Pending if self.shared.clock.uptime() >= expires => {
+                ReplicaState::LeaseExpired
+            }
+            state => state,
+        };
+        Awaited { expires, state }
     }
 
     fn propagation(&self, awaited: &BTreeMap<String, Awaited>) -> Propagation {
@@ -196,6 +236,15 @@ impl<F: Feed> Log<F> {
         let by = self.now(clock).checked_add(left).unwrap_or(Timestamp::MAX);
         Propagation { replicas, effective_everywhere_by: by }
     }
+}
+
+/// Whether verifications of this replica see a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Visible {
+    Yes,
+    NotInTime,
+    /// Nobody has the time to wait for it.
+    CutShort,
 }
 
 /// While it lives, the rows are read over and over.

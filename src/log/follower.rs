@@ -1,7 +1,7 @@
 //! Loads every key, then follows the log: polls, compares, applies, confirms.
 //!
 //! ```text
-//!  start   register the row ─ committed ─► load all keys ─► poll ─► …           (beside it: beats, sweeps)
+//!  start   register the row ─ committed ─► load all keys ─► poll ─► …           (beside all of it: beats, sweeps)
 //!  poll    begins ─► one look at the log ─► is it still the same log? ─► index ─► applied ─► lease, from `begins`
 //! ```
 //!
@@ -18,7 +18,6 @@ use super::lease::Lease;
 use super::ring::Ring;
 use super::start::ApplyChange;
 use super::state::{Comparison, Followed, State};
-use super::timer::sleep_until;
 use super::{Settings, Shared};
 use crate::domain::Error;
 use crate::domain::audit::LoggedEvent;
@@ -47,8 +46,6 @@ impl<F> std::fmt::Debug for Follower<F> {
 
 /// What clocks of healthy machines differ by at the most, generously.
 const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(60);
-/// The least time between the beginnings of two polls that somebody asked for.
-const POLLS_APART: Duration = Duration::from_millis(5);
 /// The mark is kept at most this often.
 const MARK_EVERY: Duration = Duration::from_secs(1);
 
@@ -77,6 +74,7 @@ impl<F: Feed> Follower<F> {
             term: 0,
             loaded: false,
             forked: false,
+            refused: false,
             skewed: false,
             marked: None,
             mark_tried: None,
@@ -91,12 +89,22 @@ impl<F: Feed> Follower<F> {
                 follower.lose(followed).await;
             }
             _ => {
-                follower.load().await?;
-                // A load may take long, and others write meanwhile.
-                follower.poll().await?;
+                // A load may take longer than a lease. Without beats the row would be swept meanwhile, and there would
+                // be no lease to begin with.
+                tokio::select! {
+                    biased;
+                    caught_up = follower.catch_up() => caught_up?,
+                    () = follower.beat_on() => {}
+                }
             }
         }
         Ok(follower)
+    }
+
+    /// Loads, and applies what others wrote meanwhile.
+    async fn catch_up(&self) -> Result<(), Error> {
+        self.load().await?;
+        self.poll().await
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -152,14 +160,7 @@ impl<F: Feed> Follower<F> {
                 }
             }
             let interval = self.settings().poll_interval;
-            tokio::select! {
-                biased;
-                () = sleep_until(timer, clock, began + interval) => {}
-                () = self.shared.wake.notified() => {
-                    // Whoever wakes us often does not make us ask more often than this.
-                    sleep_until(timer, clock, began + POLLS_APART).await;
-                }
-            }
+            self.shared.wake.next(timer, clock, began, interval).await;
         }
     }
 
@@ -172,6 +173,11 @@ impl<F: Feed> Follower<F> {
                 (state.followed, state.term, state.registered)
             };
             let polled = self.feed.poll(&self.row.id, followed.revision).await?;
+            if let Some(why) = polled.refused {
+                self.refuse(term, why);
+                return Err(Error::Unavailable(why));
+            }
+            self.welcome_again();
             match followed.compare(&polled) {
                 // It is there again, and nothing of it is here: it was lost when this replica started.
                 Comparison::Same | Comparison::LaterEpoch if !self.state().loaded => {

@@ -95,7 +95,11 @@ impl<F: Feed> Follower<F> {
 
     /// Says that this replica lives and how far it has come; registers it first where its row is gone.
     async fn beat(&self) -> Result<(), Error> {
-        if self.state().forked {
+        let no_meaning = {
+            let state = self.state();
+            state.forked || state.refused
+        };
+        if no_meaning {
             // Nothing is answered, and how far we have come is of no meaning for this log.
             return Ok(());
         }
@@ -109,7 +113,7 @@ impl<F: Feed> Follower<F> {
         if !self.feed.beat(&self.row.id, beat, followed.revision, followed.leaf).await? {
             self.void(term);
             // A poll tells which.
-            self.shared.wake.notify_one();
+            self.shared.wake.ask();
             return Err(Error::Unavailable("the row is gone, or the database has another log"));
         }
         Ok(())

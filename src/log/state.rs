@@ -22,6 +22,8 @@ pub(super) struct State {
     pub(super) loaded: bool,
     /// The database's log is not the one that we followed.
     pub(super) forked: bool,
+    /// What is written there by now is not for this replica to read.
+    pub(super) refused: bool,
     /// What the mark in the data directory says.
     pub(super) marked: Option<Followed>,
     /// The uptime at which it was last written, or tried to be.

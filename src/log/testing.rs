@@ -43,6 +43,10 @@ struct State {
     reads: u64,
     broken: bool,
     while_scanned: u64,
+    is_shared: bool,
+    beats: u64,
+    /// A load takes until so many beats have come.
+    beats_while_loading: u64,
 }
 
 impl MemoryFeed {
@@ -56,6 +60,12 @@ impl MemoryFeed {
     /// Appends this many events while the keys are read.
     pub(super) fn append_while_scanned(&self, count: u64) {
         self.0.lock().expect("no panic").while_scanned = count;
+    }
+
+    /// Makes it one that others may follow too, and a load of it last until so many beats have come.
+    pub(super) fn load_until_beats(&self, beats: u64) {
+        let mut state = self.0.lock().expect("no panic");
+        (state.is_shared, state.beats_while_loading) = (true, beats);
     }
 
     /// Makes every read fail, or none.
@@ -76,7 +86,7 @@ impl MemoryFeed {
 
 impl Feed for MemoryFeed {
     fn is_shared(&self) -> bool {
-        false
+        self.0.lock().expect("no panic").is_shared
     }
 
     async fn poll(&self, _: &str, applied: u64) -> Result<Polled, Error> {
@@ -84,7 +94,8 @@ impl Feed for MemoryFeed {
         let Events { events, complete } = read;
         let state = self.0.lock().expect("no panic");
         let clock = Timestamp::default();
-        Ok(Polled { epoch: 1, clock, beat: Some(0), leaf: state.leaf(applied), events, complete })
+        let (leaf, refused) = (state.leaf(applied), None);
+        Ok(Polled { epoch: 1, clock, beat: Some(state.beats), leaf, refused, events, complete })
     }
 
     async fn end(&self) -> Result<LogEnd, Error> {
@@ -122,6 +133,13 @@ impl Feed for MemoryFeed {
     async fn load(&self, _: &Apply) -> Result<u64, Error> {
         let count = std::mem::take(&mut self.0.lock().expect("no panic").while_scanned);
         self.append(count);
+        let is_loading = || {
+            let state = self.0.lock().expect("no panic");
+            state.beats < state.beats_while_loading
+        };
+        while is_loading() {
+            tokio::task::yield_now().await;
+        }
         Ok(0)
     }
 
@@ -129,7 +147,8 @@ impl Feed for MemoryFeed {
         Ok(())
     }
 
-    async fn beat(&self, _: &str, _: u64, _: u64, _: Option<TreeHash>) -> Result<bool, Error> {
+    async fn beat(&self, _: &str, beat: u64, _: u64, _: Option<TreeHash>) -> Result<bool, Error> {
+        self.0.lock().expect("no panic").beats = beat;
         Ok(true)
     }
 

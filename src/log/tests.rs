@@ -1,12 +1,16 @@
+use std::future::{pending, ready};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::testing::{MemoryFeed, NoMark, replica};
-use super::{Feeds, Follower, Log, NotYetVisible, Settings, Start, TokioTimer, start};
+use super::{
+    Feeds, Follower, Log, NotYetVisible, Patience, Propagation, Settings, Start, TokioTimer, start,
+};
 use crate::domain::Error;
 use crate::domain::ids::StoreId;
 use crate::domain::position::Position;
-use crate::domain::time::SystemClock;
+use crate::domain::replica::ReplicaState;
+use crate::domain::time::{Clock, SystemClock};
 use crate::domain::token::{LogPosition, PositionKind};
 use crate::domain::verdict::IndexChange;
 
@@ -16,6 +20,7 @@ struct Following {
     feed: MemoryFeed,
     log: Log<MemoryFeed>,
     position: Arc<Position>,
+    clock: Arc<SystemClock>,
     removed: Arc<Mutex<Vec<String>>>,
 }
 
@@ -27,12 +32,19 @@ async fn follow(events: u64) -> (Following, Follower<MemoryFeed>) {
 }
 
 async fn follow_feed(feed: MemoryFeed) -> (Following, Follower<MemoryFeed>) {
-    let settings = Settings {
+    follow_with(feed, settings()).await
+}
+
+fn settings() -> Settings {
+    Settings {
         poll_interval: Duration::from_millis(1),
         visible_within: Duration::from_millis(100),
         ring_events: 8,
         ..Settings::default()
-    };
+    }
+}
+
+async fn follow_with(feed: MemoryFeed, settings: Settings) -> (Following, Follower<MemoryFeed>) {
     let position = Arc::new(Position::default());
     let removed = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&removed);
@@ -46,14 +58,14 @@ async fn follow_feed(feed: MemoryFeed) -> (Following, Follower<MemoryFeed>) {
         store: STORE,
         replica: replica("one", settings.max_staleness),
         settings,
-        clock,
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
         timer: Arc::new(TokioTimer),
         position: Arc::clone(&position),
         high_water: Arc::new(NoMark),
         apply,
     });
     let (log, follower) = started.await.expect("starts");
-    (Following { feed, log, position, removed }, follower)
+    (Following { feed, log, position, clock, removed }, follower)
 }
 
 #[tokio::test]
@@ -75,6 +87,57 @@ async fn what_happens_while_the_keys_are_loaded_is_there_at_the_start() {
     let (following, _) = follow_feed(feed).await;
     assert_eq!(following.log.applied(), 5);
     assert_eq!(following.removed.lock().expect("no panic").len(), 3);
+}
+
+#[tokio::test]
+async fn a_replica_beats_while_it_loads() {
+    let feed = MemoryFeed::default();
+    feed.load_until_beats(6);
+    let settings = Settings { max_staleness: Duration::from_millis(200), ..settings() };
+    let (following, _) = in_time(follow_with(feed, settings)).await;
+    assert_eq!(following.log.applied(), 0);
+}
+
+/// What does not end at all fails here.
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it ends")
+}
+
+/// The change is made, so whoever made it is told, and told what is not known.
+#[tokio::test]
+async fn a_change_that_is_not_seen_here_is_pending_at_the_deadline_and_at_shutdown() {
+    let for_ever = Duration::from_secs(86_400);
+    for is_shared in [false, true] {
+        let feed = MemoryFeed::default();
+        if is_shared {
+            feed.load_until_beats(0);
+        }
+        let settings = Settings { visible_within: for_ever, max_staleness: for_ever, ..settings() };
+        let (following, follower) = follow_with(feed, settings).await;
+        tokio::spawn(follower.run());
+        following.feed.set_broken(true);
+        let (log, now) = (&following.log, following.clock.uptime());
+        let change = LogPosition { store: STORE, epoch: 1, revision: 1 };
+        for others in [Duration::ZERO, for_ever] {
+            let until = |wait| Patience { others, end: now.saturating_add(wait) };
+            let soon = until(Duration::from_millis(20));
+            let at_the_end = in_time(log.everywhere(&change, now, soon, pending())).await;
+            assert_eq!(own(&at_the_end, log), ReplicaState::Pending);
+            let never = until(Duration::MAX);
+            let at_shutdown = in_time(log.everywhere(&change, now, never, ready(()))).await;
+            assert_eq!(own(&at_shutdown, log), ReplicaState::Pending);
+        }
+        following.feed.set_broken(false);
+        following.feed.append(1);
+        let one_look = Patience { others: Duration::ZERO, end: Duration::MAX };
+        let seen = in_time(log.everywhere(&change, now, one_look, pending())).await;
+        assert_eq!(own(&seen, log), ReplicaState::Confirmed);
+    }
+}
+
+fn own(told: &Propagation, log: &Log<MemoryFeed>) -> ReplicaState {
+    let own = told.replicas.iter().find(|(id, _)| id == log.replica_id());
+    own.expect("it says something of itself").1
 }
 
 #[tokio::test]

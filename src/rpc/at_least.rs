@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::time_left;
+use super::turn::Turn;
 use super::wire::VerifyRequest;
 use crate::domain::Error;
 use crate::domain::deadline::Deadline;
@@ -80,6 +81,7 @@ impl AtLeast {
         &self,
         requests: &[VerifyRequest<'_>],
         deadline: Option<&Deadline>,
+        turn: &mut Turn<'_>,
     ) -> BTreeMap<usize, Error> {
         let (mut errors, mut ahead) = (BTreeMap::new(), Vec::new());
         for (index, request) in requests.iter().enumerate() {
@@ -95,6 +97,7 @@ impl AtLeast {
                     }
                 },
             }
+            turn.give_way().await;
         }
         let newest = ahead.iter().map(|(_, place)| *place);
         let Some(newest) = newest.max_by_key(|place| (place.epoch, place.revision)) else {
@@ -108,6 +111,7 @@ impl AtLeast {
                 Known::Ahead => Some(waited.clone().err().unwrap_or(Error::ReplicaBehind)),
             };
             errors.extend(error.map(|error| (index, error)));
+            turn.give_way().await;
         }
         errors
     }

@@ -5,6 +5,7 @@ use futures::FutureExt as _;
 
 use super::*;
 use crate::domain::ids::StoreId;
+use crate::domain::time::SystemClock;
 
 const OURS: StoreId = StoreId([1; 16]);
 
@@ -98,7 +99,9 @@ async fn a_batch_waits_once_for_its_newest() {
         request(OURS, 0, 1),
         request(StoreId([2; 16]), 1, 99),
     ];
-    let errors = stub.at_least().of_batch(&requests, None).await;
+    let clock = SystemClock::start();
+    let mut turn = Turn::begin(&clock);
+    let errors = stub.at_least().of_batch(&requests, None, &mut turn).await;
     assert_eq!(stub.waits(), [(9, Duration::from_secs(1))]);
     assert_eq!(errors.keys().copied().collect::<Vec<_>>(), [2, 3, 5, 6]);
     assert_eq!(errors[&2], Error::ReplicaBehind);
@@ -107,7 +110,7 @@ async fn a_batch_waits_once_for_its_newest() {
     assert!(matches!(errors[&6], Error::InvalidRequest(_)));
 
     let known = [request(OURS, 1, 7), VerifyRequest::default()];
-    assert!(stub.at_least().of_batch(&known, None).await.is_empty());
+    assert!(stub.at_least().of_batch(&known, None, &mut turn).await.is_empty());
     assert_eq!(stub.waits().len(), 1, "nothing to wait for");
 }
 
@@ -120,7 +123,8 @@ async fn too_many_waiters_are_turned_away_and_the_others_are_answered() {
     assert!(outcome.as_ref().is_err_and(overloaded), "{outcome:?}");
     assert_eq!(at_least.of(&request(OURS, 1, 0), None).await, Ok(()));
     let batch = [request(OURS, 1, 5), request(OURS, 1, 0)];
-    let errors = at_least.of_batch(&batch, None).await;
+    let clock = SystemClock::start();
+    let errors = at_least.of_batch(&batch, None, &mut Turn::begin(&clock)).await;
     assert!(errors.len() == 1 && overloaded(&errors[&0]), "{errors:?}");
     drop(all);
     let outcome = at_least.of(&request(OURS, 1, 5), None).await;

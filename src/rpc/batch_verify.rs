@@ -1,13 +1,13 @@
 //! `KeyVerifier.BatchVerify`: many questions, each answered as `Verify` would, in their order.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use prost::Message as _;
 use prost::bytes::Bytes;
 use tonic::{Request, Response, Status};
 
 use super::key_verifier::Verification;
+use super::turn::Turn;
 use super::wire::{BatchResult, Presented, VerifyRequest, read_batch};
 use crate::domain::Error;
 use crate::domain::permission::Principal;
@@ -15,10 +15,6 @@ use crate::verify::{Answer, Verifier};
 
 /// The most entries of a batch.
 const MAX_BATCH: usize = 1_000;
-
-/// After so long, others on the same core get their turn. An entry whose key has many scopes takes a
-/// hundred times as long as a plain one, so entries are not counted.
-const TURN: Duration = Duration::from_micros(100);
 
 /// The most bytes of a batch's answers. gRPC clients read 4 MiB by default; the rest is for the
 /// refusals of what did not fit.
@@ -40,9 +36,9 @@ impl Verification {
             let count = format!("must be 1 to {MAX_BATCH}, are {}", requests.len());
             return Err(Error::invalid("requests", count).into());
         }
-        let mut unmet = Box::pin(self.at_least.of_batch(&requests, extensions.get())).await;
-        let (clock, mut left) = (self.verifier.clock(), MAX_ANSWERS_BYTES);
-        let mut turn_began = clock.uptime();
+        let (mut turn, mut left) = (Turn::begin(self.verifier.clock()), MAX_ANSWERS_BYTES);
+        let unmet = self.at_least.of_batch(&requests, extensions.get(), &mut turn);
+        let mut unmet = Box::pin(unmet).await;
         let mut reply = Vec::with_capacity(requests.len() * USUAL_ENTRY_BYTES);
         for (index, request) in requests.iter().enumerate() {
             if index % Verifier::PREFETCHED == 0 {
@@ -56,10 +52,7 @@ impl Verification {
                 self.answer(request, caller.as_ref())
             };
             entry_within(&mut left, answer)?.append_to(&mut reply);
-            if clock.uptime().saturating_sub(turn_began) >= TURN {
-                tokio::task::yield_now().await;
-                turn_began = clock.uptime();
-            }
+            turn.give_way().await;
         }
         Ok(Response::new(reply))
     }

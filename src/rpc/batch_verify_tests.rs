@@ -1,6 +1,7 @@
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -12,7 +13,7 @@ use crate::domain::ids::StoreId;
 use crate::domain::keyring::DataKey;
 use crate::domain::position::Position;
 use crate::domain::time::Clock;
-use crate::domain::token::LogPosition;
+use crate::domain::token::{LogPosition, PositionKind};
 use crate::rpc::AtLeast;
 use crate::rpc::proto;
 use crate::verify::Index;
@@ -52,7 +53,11 @@ fn read(reply: &[u8]) -> proto::BatchVerifyResponse {
 
 /// How often a batch of so many lets others have their turn.
 fn turns(service: Arc<Verification>, count: usize) -> usize {
-    let requests = vec![proto::VerifyRequest::default(); count];
+    turns_of(service, vec![proto::VerifyRequest::default(); count])
+}
+
+fn turns_of(service: Arc<Verification>, requests: Vec<proto::VerifyRequest>) -> usize {
+    let count = requests.len();
     let message = proto::BatchVerifyRequest { requests }.encode_to_vec();
     let mut batch = pin!(service.batch_verify(Request::new(message.into())));
     let mut context = Context::from_waker(Waker::noop());
@@ -75,6 +80,21 @@ fn others_get_their_turn_by_the_time_that_entries_take() {
     assert_eq!(turns(service(100), 20), 20, "each entry takes a turn of its own");
     let between = turns(service(10), 1_000);
     assert!((100..1_000).contains(&between), "{between} turns of entries of 10 to 50 \u{b5}s");
+}
+
+#[test]
+fn others_get_their_turn_while_it_is_looked_up_what_entries_wait_for() {
+    let store = StoreId([1; 16]);
+    let requests = (1..=20).map(|revision| {
+        let place = LogPosition { store, epoch: 1, revision };
+        let at_least = place.encode(PositionKind::ConsistencyToken);
+        proto::VerifyRequest { at_least, ..proto::VerifyRequest::default() }
+    });
+    assert_eq!(
+        turns_of(service(100), requests.collect()),
+        40,
+        "each takes a turn to look, and one to answer"
+    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub mod proto;
 mod redact;
 pub mod services;
 pub mod status;
+mod turn;
 mod waiters;
 mod watch;
 mod wire;

@@ -6,7 +6,7 @@ use sea_orm::{
 };
 
 use super::Store;
-use super::activation::{no_root_key, root_key_in_use};
+use super::activation::no_root_key;
 use super::change::EventDraft;
 use super::entity::{audit_event, key, key_label, key_record, key_scope, key_secret, tree_hash};
 use super::error::Fault;
@@ -118,7 +118,7 @@ impl Store {
         let tip = events::tip(&transaction.step("tip")).await?;
         let now = events::now(&tip);
         let (mut rows, mut log) = (Rows::default(), Vec::with_capacity(keys.len()));
-        let root_key = root_key_in_use(transaction, &self.root_key_versions()).await?;
+        let root_key = self.root_key_in_use(transaction).await?;
         for (revision, (key, draft)) in (tip.revision + 1..).zip(keys) {
             let key = Key { revision, update_time: now, create_time: now, ..key.clone() };
             let seal = self.seals().seal(root_key, &key.verifiable()).ok_or_else(no_root_key)?;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, DbBackend, EntityTrait as _, QueryFilter as _,
-    QueryOrder as _, QueryResult, QuerySelect as _, Statement,
+    ConnectionTrait as _, DbBackend, EntityTrait as _, QueryOrder as _, QueryResult,
+    QuerySelect as _, Statement,
 };
 
 use super::Store;
+use super::activation::USED;
 use super::entity::{audit_event, epoch};
 use super::error::Fault;
 use super::events::{self, clock, hash};
@@ -34,7 +35,7 @@ impl Store {
     pub async fn poll(&self, replica: &str, applied: u64) -> Result<Polled, Error> {
         let sql = poll_statement(self.inner.pools.backend, id_literal(replica)?, signed(applied)?);
         let limit = self.inner.following.read;
-        self.ask(sql, limit, |rows| read_poll(rows, applied)).await
+        self.ask(sql, limit, |rows| self.read_poll(rows, applied)).await
     }
 
     /// Whether what is committed is certainly on a second machine: on PostgreSQL, whether it waits for a synchronous
@@ -84,12 +85,34 @@ impl Store {
         Ok(starts.collect::<Result<_, Fault>>()?)
     }
 
-    /// The revision of the event with which an epoch begins; `None` for the first, and for one that is not there.
-    pub async fn first_revision_of(&self, epoch: u32) -> Result<Option<u64>, Error> {
-        let Ok(epoch) = i32::try_from(epoch) else { return Ok(None) };
-        let start = epoch::Entity::find().filter(epoch::Column::Epoch.eq(epoch));
-        let start = self.answered(start.one(self.reader())).await?;
-        Ok(start.map(|row| unsigned(row.first_revision)).transpose()?)
+    fn read_poll(&self, rows: Vec<QueryResult>, applied: u64) -> Result<Polled, Fault> {
+        let first =
+            rows.first().ok_or_else(|| Fault::internal("the store has lost its own row"))?;
+        writable(first)?;
+        let mut polled = Polled {
+            epoch: small(first.try_get("", "epoch")?)?,
+            clock: time(first.try_get("", "clock")?)?,
+            beat: first.try_get::<Option<i64>>("", "beat")?.map(unsigned).transpose()?,
+            leaf: None,
+            refused: self.refused(first)?,
+            events: Vec::with_capacity(rows.len()),
+            complete: true,
+        };
+        if polled.refused.is_some() {
+            return Ok(polled);
+        }
+        for row in &rows {
+            let Some(revision) = row.try_get::<Option<i64>>("", "revision")? else { continue };
+            if unsigned(revision)? == applied {
+                polled.leaf = Some(hash(row.try_get("", "leaf_hash")?)?);
+            } else if polled.events.len() == EVENTS_PER_POLL {
+                polled.complete = false;
+            } else {
+                let canonical: String = row.try_get("", "canonical")?;
+                polled.events.push(events::parse(revision, &canonical)?);
+            }
+        }
+        Ok(polled)
     }
 
     /// Sends one message and reads the rows of its answer; on PostgreSQL without anything before and after it.
@@ -123,38 +146,13 @@ fn poll_statement(backend: DbBackend, replica: &str, applied: i64) -> String {
     // The event at the revision itself, if there is one, and one more than is given, which tells whether that is all.
     let rows = EVENTS_PER_POLL + 1 + usize::from(applied > 0);
     format!(
-        "SELECT store.epoch, {clock} AS clock, {beat} AS beat, {read_only} AS read_only, \
+        "SELECT store.epoch, {USED}, {clock} AS clock, {beat} AS beat, {read_only} AS read_only, \
          e.revision, e.canonical, e.leaf_hash \
          FROM store {own_row}LEFT JOIN \
          (SELECT revision, CASE WHEN revision > {applied} THEN canonical END AS canonical, leaf_hash \
          FROM audit_events WHERE revision >= {applied} ORDER BY revision LIMIT {rows}) AS e ON 1 = 1 \
          ORDER BY e.revision"
     )
-}
-
-fn read_poll(rows: Vec<QueryResult>, applied: u64) -> Result<Polled, Fault> {
-    let first = rows.first().ok_or_else(|| Fault::internal("the store has lost its own row"))?;
-    writable(first)?;
-    let mut polled = Polled {
-        epoch: small(first.try_get("", "epoch")?)?,
-        clock: time(first.try_get("", "clock")?)?,
-        beat: first.try_get::<Option<i64>>("", "beat")?.map(unsigned).transpose()?,
-        leaf: None,
-        events: Vec::with_capacity(rows.len()),
-        complete: true,
-    };
-    for row in &rows {
-        let Some(revision) = row.try_get::<Option<i64>>("", "revision")? else { continue };
-        if unsigned(revision)? == applied {
-            polled.leaf = Some(hash(row.try_get("", "leaf_hash")?)?);
-        } else if polled.events.len() == EVENTS_PER_POLL {
-            polled.complete = false;
-        } else {
-            let canonical: String = row.try_get("", "canonical")?;
-            polled.events.push(events::parse(revision, &canonical)?);
-        }
-    }
-    Ok(polled)
 }
 
 /// Refuses an answer of a database that takes no writes.

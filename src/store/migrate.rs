@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use sea_orm::{ActiveValue::Set, EntityName as _, EntityTrait as _};
+use sea_orm::{ActiveValue::Set, EntityName as _, EntityTrait as _, QuerySelect as _};
 use sea_orm_migration::{
     IntoSchemaManagerConnection, MigratorTrait as _, SchemaManager, seaql_migrations,
 };
@@ -89,6 +89,7 @@ async fn apply(transaction: &WriteTransaction, pending: Vec<String>) -> Result<M
             epoch: Set(1),
             min_reader: Set(MIN_READER),
             created: Set(created.micros()),
+            root_key_in_use: Set(0),
         };
         store::Entity::insert(row).exec_without_returning(connection).await?;
     }
@@ -109,18 +110,20 @@ pub(super) async fn schema<'c>(
     };
     let mut pending = migrations::names();
     pending.retain(|name| !applied.contains(name));
-    let store = if manager.has_table(store::Entity.table_name()).await? {
-        store::Entity::find().one(connection).await?
-    } else {
-        None
-    };
-    Ok(match store {
-        Some(store) if store.min_reader > READS_UP_TO => {
-            Schema::TooNew { min_reader: store.min_reader }
-        }
-        Some(store) if pending.is_empty() => Schema::Current(store),
-        _ => Schema::Pending(pending),
-    })
+    if !manager.has_table(store::Entity.table_name()).await? {
+        return Ok(Schema::Pending(pending));
+    }
+    // Nothing but this column is there in every schema.
+    let min_reader = store::Entity::find().select_only().column(store::Column::MinReader);
+    let min_reader = min_reader.into_tuple::<i32>().one(connection).await?;
+    if let Some(min_reader) = min_reader.filter(|min_reader| *min_reader > READS_UP_TO) {
+        return Ok(Schema::TooNew { min_reader });
+    }
+    if !pending.is_empty() {
+        return Ok(Schema::Pending(pending));
+    }
+    let store = store::Entity::find().one(connection).await?;
+    Ok(store.map_or(Schema::Pending(pending), Schema::Current))
 }
 
 fn create_file(url: &DatabaseUrl, path: &Path) -> Result<(), OpenError> {

@@ -38,6 +38,7 @@ mod url;
 mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use self::announce::Announcer;
@@ -123,6 +124,8 @@ struct Inner {
     following: Following,
     announcer: Option<Arc<Announcer>>,
     seals: SealKeys,
+    /// The newest root key version of which the database is known to know that it is in use.
+    root_key_in_use: AtomicU32,
     data_key: Arc<DataKey>,
     store_id: StoreId,
     random: Arc<dyn Random>,

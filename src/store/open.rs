@@ -1,6 +1,7 @@
 //! Opening a store: is the database one of ours, can this release read it, and does the root key fit?
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use sea_orm::{ActiveValue::Set, DbBackend, EntityTrait, QueryOrder as _};
 
@@ -41,8 +42,17 @@ impl Store {
                 let announces = settings.wake_ups && pools.backend == DbBackend::Postgres;
                 let following = settings.following;
                 let announcer = announces.then(Arc::default);
-                let inner =
-                    Inner { pools, following, announcer, seals, data_key, store_id, random };
+                let root_key_in_use = AtomicU32::new(0);
+                let inner = Inner {
+                    pools,
+                    following,
+                    announcer,
+                    seals,
+                    root_key_in_use,
+                    data_key,
+                    store_id,
+                    random,
+                };
                 Ok(Self { inner: Arc::new(inner), hook: None, of_follower: false })
             }
             Err(error) => {
@@ -72,6 +82,10 @@ async fn open_through(
         Schema::Pending(_) => return Err(OpenError::Pending(settings.url.clone())),
         Schema::TooNew { min_reader } => return Err(OpenError::too_new(min_reader)),
     };
+    let in_use = row.root_key_in_use;
+    if in_use > 0 && !root.iter().any(|key| i64::from(key.version()) == i64::from(in_use)) {
+        return Err(OpenError::NoRootKey { version: in_use });
+    }
     let store = store_id(&row).map_err(of_fault)?;
     let wrapped = wrapped_data_keys(&snapshot).await.map_err(of_fault)?;
     // Nothing was written; a connection that cannot even end this is closed by the pool.
@@ -102,7 +116,7 @@ async fn make_data_key(
     let data_key = DataKey::new(random::draw(random)?);
     let nonce: [u8; NONCE_LEN] = random::draw(random)?;
     let versions: Vec<u32> = root.iter().map(RootKey::version).collect();
-    let version = root_key_in_use(transaction, &versions).await?;
+    let version = root_key_in_use(transaction, &versions, 0).await?;
     let root_key = root.get(version).ok_or_else(no_root_key)?;
     let wrapped = data_key.wrap(root_key, store, nonce);
     let wrapped = wrapped.map_err(|_| Fault::internal("the data key can't be wrapped"))?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use sea_orm::QueryResult;
 
 use super::Store;
+use super::activation::USED;
 use super::error::Fault;
 use super::events::clock;
 use super::follow::{id_literal, writable};
@@ -23,10 +24,19 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// Those of the database. It may have been written nevertheless.
+    /// Those of the database; it may have been written nevertheless. [`Error::Unavailable`] with the reason if this
+    /// process can't read what others write by now: nobody shall wait for it.
     pub async fn register(&self, row: &ReplicaRow) -> Result<(), Error> {
         if !self.is_shared() {
             return Ok(());
+        }
+        let used = format!("SELECT {USED} FROM store");
+        let refused = |rows: Vec<QueryResult>| match rows.first() {
+            Some(row) => self.refused(row),
+            None => Err(Fault::internal("the store has lost its own row")),
+        };
+        if let Some(why) = self.ask(used, self.inner.following.read, refused).await? {
+            return Err(Error::Unavailable(why));
         }
         let id = id_literal(&row.id)?;
         let (lease_ms, beat) = (signed(row.lease_ms)?, signed(row.beat)?);

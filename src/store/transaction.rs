@@ -6,7 +6,7 @@
 //!
 //! If anything on the line fails, all of it is rolled back: a change whose event cannot be written did not happen.
 
-use super::activation::{no_root_key, root_key_in_use};
+use super::activation::no_root_key;
 use super::change::{Before, Changed, Decision, EventDraft, ReplySlot, Target};
 use super::error::Fault;
 use super::events;
@@ -171,7 +171,7 @@ impl Store {
 
     /// The seal of a key's row, with the root key that is in use by all.
     async fn seal(&self, transaction: &WriteTransaction, key: &Key) -> Result<Vec<u8>, Fault> {
-        let version = root_key_in_use(transaction, &self.root_key_versions()).await?;
+        let version = self.root_key_in_use(transaction).await?;
         self.seals().seal(version, &key.verifiable()).ok_or_else(no_root_key)
     }
 

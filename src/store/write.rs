@@ -23,6 +23,10 @@ pub struct InjectedFault;
 /// The key of the writer's lock on PostgreSQL: "csignlog" in ASCII. Advisory locks are of one database.
 const WRITERS_LOCK: i64 = 0x6373_6967_6e6c_6f67;
 
+/// How long the holder of the writer's lock may be silent between two statements before PostgreSQL ends its session:
+/// what a client that died, or was cut off, holds up all others by.
+const IDLE_LIMIT: Duration = Duration::from_secs(3);
+
 /// An open write transaction that holds the writer's lock. It must be [finished](Self::finish).
 pub(super) struct WriteTransaction {
     inner: DatabaseTransaction,
@@ -79,11 +83,14 @@ impl WriteTransaction {
         }
         let millis = pools.patience.as_millis().max(1);
         let prelude = prelude("READ COMMITTED, READ WRITE", pools.pooled);
+        // Nothing is waited for between two statements but ourselves, who compute a few milliseconds at most. A client
+        // that died without a word holds up all writers for so long.
+        let idle = IDLE_LIMIT.as_millis();
         // READ COMMITTED whatever the database's default: every statement after the lock must see what the last holder
         // of the lock committed, and a stricter level would have taken its snapshot before waiting.
         let settings = format!(
             "{prelude}SET LOCAL lock_timeout = '{millis}ms'; \
-             SET LOCAL idle_in_transaction_session_timeout = '10s'; \
+             SET LOCAL idle_in_transaction_session_timeout = '{idle}ms'; \
              SET LOCAL synchronous_commit = on"
         );
         self.step("settings").execute_unprepared(&settings).await?;

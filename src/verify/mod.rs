@@ -1,7 +1,7 @@
 //! The straight line of a verification: credential → index → one HMAC → verdict.
 //!
 //! In: what was presented and what it is needed for. Out: an answer, from memory. Never in here: a
-//! database, a lock that a reader waits for, an `async` function.
+//! database, a lock that a reader waits for (but see [`Index`]), an `async` function.
 
 mod index;
 

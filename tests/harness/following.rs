@@ -27,6 +27,20 @@ impl HighWater for NoMark {
     }
 }
 
+/// The row of a replica that has nothing yet, as a server of this release writes it.
+pub fn replica_row(store: &Store, id: &str, lease: Duration) -> ReplicaRow {
+    ReplicaRow {
+        id: id.to_owned(),
+        lease_ms: u64::try_from(lease.as_millis()).expect("short"),
+        applied: 0,
+        beat: 0,
+        beat_age: Duration::ZERO,
+        version: "0.1.0".to_owned(),
+        reads_up_to: store.reads_up_to(),
+        root_key_versions: store.root_key_versions(),
+    }
+}
+
 /// Starts to follow; the second value has to be run.
 pub async fn follow(
     store: &Store,
@@ -36,16 +50,8 @@ pub async fn follow(
     apply: ApplyChange,
 ) -> (Log<Store>, Follower<Store>) {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    let replica = ReplicaRow {
-        id: format!("{:032x}", NEXT.fetch_add(1, Ordering::Relaxed)),
-        lease_ms: u64::try_from(settings.max_staleness.as_millis()).expect("short"),
-        applied: 0,
-        beat: 0,
-        beat_age: Duration::ZERO,
-        version: "0.1.0".to_owned(),
-        reads_up_to: store.reads_up_to(),
-        root_key_versions: store.root_key_versions(),
-    };
+    let id = format!("{:032x}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let replica = replica_row(store, &id, settings.max_staleness);
     let started = start(Start {
         feeds: Feeds { follower: store.for_follower(), watchers: store.clone() },
         store: store.store_id(),

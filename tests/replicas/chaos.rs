@@ -26,7 +26,8 @@ use crate::harness::{Credential, Replica, Replicas};
 
 const REPLICAS: usize = 3;
 const REVOCATIONS: usize = 200;
-const REVOKERS: usize = 16;
+/// Many, since each mostly waits: for a lease to end, or for its deadline.
+const REVOKERS: usize = 24;
 /// Callers of each replica. Those of a frozen one wait until it goes on.
 const VERIFIERS: usize = 2;
 /// Short, so that leases run out while a replica is frozen.
@@ -141,16 +142,20 @@ impl Chaos {
         self.over.load(Ordering::SeqCst)
     }
 
-    /// One replica's fate, until all is revoked.
-    async fn fate(self: Arc<Self>, number: usize, first: Fault, mut random: Random) {
-        let mut fault = first;
-        while !self.is_over() {
+    /// One replica's fate: what is planned for it, and then anything until all is revoked.
+    async fn fate(self: Arc<Self>, number: usize, planned: [Fault; 2], mut random: Random) {
+        let mut planned = planned.into_iter();
+        loop {
+            let fault = match planned.next() {
+                Some(fault) => fault,
+                None if self.is_over() => break,
+                None => Fault::drawn(&mut random),
+            };
             self.at_fault[number].store(true, Ordering::SeqCst);
             fault.happen(&self.replicas[number], &mut random).await;
             self.at_fault[number].store(false, Ordering::SeqCst);
             self.tally(|tally| *tally.faults.entry(fault.name()).or_default() += 1);
             tokio::time::sleep(Duration::from_millis(1_000 + random.below(4_000))).await;
-            fault = Fault::drawn(&mut random);
         }
     }
 
@@ -285,8 +290,13 @@ async fn no_verify_that_is_sent_after_a_settled_revocation_is_allowed() {
 
     let (mut revokers, mut others) = (JoinSet::new(), JoinSet::new());
     // Each kind at least once, whatever the seed.
-    for (number, first) in [Fault::Freeze, Fault::CutOff, Fault::Kill].into_iter().enumerate() {
-        others.spawn(Arc::clone(&chaos).fate(number, first, random.fork()));
+    let planned = [
+        [Fault::Freeze, Fault::Stop],
+        [Fault::CutOff, Fault::Freeze],
+        [Fault::Kill, Fault::CutOffTowards(Direction::ToServer)],
+    ];
+    for (number, planned) in planned.into_iter().enumerate() {
+        others.spawn(Arc::clone(&chaos).fate(number, planned, random.fork()));
         for _ in 0..VERIFIERS {
             others.spawn(Arc::clone(&chaos).hammer(number, random.fork()));
         }
@@ -313,6 +323,9 @@ async fn no_verify_that_is_sent_after_a_settled_revocation_is_allowed() {
     assert!(tally.wrong.is_empty(), "wrong answers: {:#?}", tally.wrong);
     for kind in ["CONFIRMED", "LEASE_EXPIRED", "PENDING"] {
         assert!(tally.states.get(kind).is_some_and(|n| *n > 0), "no replica was ever {kind}");
+    }
+    for kind in ["frozen", "cut off", "cut off one way", "killed", "stopped"] {
+        assert!(tally.faults.contains_key(kind), "no replica was ever {kind}");
     }
     assert!(tally.after.get("Unavailable").is_some_and(|n| *n > 0), "no lease ever ended");
     let after: usize = tally.after.values().sum();

@@ -95,9 +95,11 @@ fn polls_of(replica: &Replica) -> u64 {
     replica.network.carried(Direction::ToClient)
 }
 
-/// Starts it anew. It remembers what it knew before, so it answers nothing; whether it ends over that, or waits until
-/// the loss is accepted, is its own affair.
-async fn remembers(replica: &Replica, credential: &Credential) -> Starting {
+/// Starts it anew. It remembers what it knew before, so it answers nothing and does not call itself ready; whether it
+/// ends over that, or waits until the loss is accepted, is its own affair.
+async fn remembers(replica: &Replica) -> Starting {
+    let said = || replica.log().matches("not ready: ").count();
+    let said_before = said();
     let alarms = || replica.log().matches("ALARM").count();
     let before = alarms();
     let mut starting = replica.builder().begin();
@@ -107,12 +109,11 @@ async fn remembers(replica: &Replica, credential: &Credential) -> Starting {
         polls_of(replica) > polls || starting.has_ended()
     })
     .await;
-    if starting.is_ready() {
-        replica.take(starting.into_server());
-        nothing_is_known(replica, credential).await;
-        replica.kill9();
-        starting = replica.builder().begin();
-    }
+    eventually("it says that it is not ready, or has ended", SOON, async || {
+        said() > said_before || starting.has_ended()
+    })
+    .await;
+    assert!(!starting.is_ready(), "it knows nothing and says that it is ready");
     starting
 }
 
@@ -175,7 +176,7 @@ async fn lost_changes_are_noticed_by_every_replica_that_knew_of_them_until_they_
     assert!(replicas[1].stop().await.0.success());
     let mut restarted = Vec::new();
     for number in 0..2 {
-        restarted.push(remembers(&replicas[number], good).await);
+        restarted.push(remembers(&replicas[number]).await);
     }
 
     accept(&replicas[2], *lost_revisions.start()).await;

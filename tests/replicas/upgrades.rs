@@ -2,12 +2,14 @@
 
 use countersign::domain::keyring::RootKey;
 use countersign::domain::random::{OsRandom, draw};
+use countersign::rpc::proto::VerifyRequest;
 use futures::future::join_all;
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
 
+use super::load::Outcome;
 use super::{SOON, mint};
 use crate::harness::replicas::Told;
-use crate::harness::{Caller, Replicas, Store, eventually};
+use crate::harness::{Caller, Credential, Replicas, Store, eventually};
 
 const AT_ONCE: usize = 4;
 
@@ -83,4 +85,72 @@ async fn a_new_root_key_is_used_once_every_replica_holds_it() {
         seals_with(&caller, &around).await == 2
     })
     .await;
+}
+
+/// What somebody is answered, and whether that says nothing about the key.
+async fn knows_nothing(caller: &Caller, credential: &Credential) -> bool {
+    let answer = caller.anonymous().try_verify(credential, VerifyRequest::default()).await;
+    Outcome::of(answer).is_unavailable()
+}
+
+/// A later release has changed what stands in the rows, beside a server that runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_answers_nothing_once_the_store_needs_a_later_release() {
+    let replicas = Replicas::start(2, Told::default().max_staleness("60s")).await;
+    let around = around(&replicas.store).await;
+    let good = mint(&replicas[0].caller(), 1).await.remove(0);
+    replicas.all_allow(&good, SOON).await;
+    let raise = "UPDATE store SET min_reader = min_reader + 1";
+    around.execute_unprepared(raise).await.expect("can be written by hand");
+    for replica in replicas.each() {
+        let caller = replica.caller();
+        eventually("it answers nothing", SOON, async || knows_nothing(&caller, &good).await).await;
+        assert!(replica.log().contains("migrated by a newer release"), "it says why");
+    }
+    let lower = "UPDATE store SET min_reader = min_reader - 1";
+    around.execute_unprepared(lower).await.expect("can be written by hand");
+    replicas.all_allow(&good, SOON).await;
+}
+
+/// While it stood still nobody waited for it, so the others went on to a root key that it does not have. It would take
+/// every key that is sealed with it for a forgery.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_comes_back_without_the_root_key_in_use_is_refused() {
+    let replicas = Replicas::start(2, Told::default().max_staleness("1s")).await;
+    let around = around(&replicas.store).await;
+    let second = RootKey::new(2, draw(&OsRandom).expect("the machine has randomness"));
+    let (caller, far) = (replicas[0].caller(), replicas[1].caller());
+    let there = replicas[1].id().await;
+    let old = mint(&caller, 1).await.remove(0);
+    replicas.all_allow(&old, SOON).await;
+
+    replicas[1].freeze();
+    replicas[0].store().add_root_key(&second);
+    assert!(replicas[0].stop().await.0.success());
+    replicas[0].start().await;
+    let caller = replicas[0].caller();
+    eventually("the new root key is used without it", SOON, async || {
+        seals_with(&caller, &around).await == 2
+    })
+    .await;
+    let new = mint(&caller, 1).await.remove(0);
+    replicas[1].thaw();
+    eventually("it says what it lacks", SOON, async || {
+        replicas[1].log().contains("sealed with a root key version that this server lacks")
+    })
+    .await;
+    for credential in [&old, &new] {
+        eventually("it answers nothing", SOON, async || knows_nothing(&far, credential).await)
+            .await;
+    }
+    let rows = replicas[0].rows().await;
+    assert!(rows.iter().all(|row| row.replica_id != there), "nobody waits for it: {rows:?}");
+
+    assert!(replicas[1].stop().await.0.success());
+    let mut starting = replicas[1].builder().begin();
+    eventually("it does not start so", SOON, async || starting.has_ended()).await;
+    assert!(!starting.is_ready());
+    replicas[1].store().add_root_key(&second);
+    replicas[1].start().await;
+    replicas.all_allow(&new, SOON).await;
 }

@@ -9,6 +9,7 @@ use countersign::rpc::proto::{
     VerifyRequest, Wait,
 };
 use prost_types::Timestamp;
+use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _};
 use tonic::{Request, Status};
 
 use super::refusal::invalid;
@@ -284,6 +285,43 @@ async fn a_server_that_stops_says_what_is_known() {
     let (outcome, _) = waiting.await.expect("no panic").expect("the change is made");
     assert_eq!(state_of(&outcome, &there), State::Pending);
     replicas[1].thaw();
+}
+
+/// The change is made, so it is said to be made, also by a server that can't see it yet: polls read the rows of replicas,
+/// and changes don't.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_its_own_server_can_not_see_is_pending_at_the_deadline_and_at_shutdown() {
+    let replicas = Replicas::start(1, Told::default()).await;
+    let (here, caller) = (replicas[0].id().await, replicas[0].caller());
+    let minted = caller.mint(key("acme", "billing")).await;
+    let others = [caller.mint_unwaited().await, caller.mint_unwaited().await];
+    let url = replicas.store.url.as_deref().expect("on PostgreSQL");
+    let around = sea_orm::Database::connect(url).await.expect("takes connections");
+    let held = around.begin().await.expect("begins");
+    held.execute_unprepared("LOCK TABLE replicas IN ACCESS EXCLUSIVE MODE").await.expect("locks");
+
+    let deadline = Some(Duration::from_secs(4));
+    for (wait, credential) in [Wait::None, Wait::AllReplicas].into_iter().zip(&others) {
+        let told = revoke(&caller, &credential.key_id, wait, deadline).await;
+        let (outcome, _) = told.expect("the reply comes before the deadline");
+        assert_eq!(state_of(&outcome, &here), State::Pending, "{wait:?}");
+    }
+    let waiting = {
+        let (caller, key_id) = (caller.clone(), minted.key.key_id.clone());
+        tokio::spawn(async move { revoke(&caller, &key_id, Wait::AllReplicas, None).await })
+    };
+    let revoked = format!("SELECT revoke_reason FROM keys WHERE key_id = '{}'", minted.key.key_id);
+    let revoked = Statement::from_string(around.get_database_backend(), revoked);
+    eventually("it is revoked, as far as the database knows", SOON, async || {
+        let row = around.query_one_raw(revoked.clone()).await.expect("reads").expect("a row");
+        row.try_get_by_index::<Option<String>>(0).expect("text").is_some()
+    })
+    .await;
+    let (status, _) = replicas[0].stop().await;
+    assert!(status.success(), "{status}");
+    let (outcome, _) = waiting.await.expect("no panic").expect("the change is made");
+    assert_eq!(state_of(&outcome, &here), State::Pending);
+    held.rollback().await.expect("ends");
 }
 
 /// Far more than there are places for administration requests in work.

@@ -79,6 +79,7 @@ impl Database {
             clock,
             beat: self.rows.get(replica).map(|row| row.beat),
             leaf: self.leaf(applied),
+            refused: None,
             events: after.take(PAGE).cloned().collect(),
             complete,
         }

@@ -1,16 +1,14 @@
 //! Virtual time: tasks run until none can go on, then the clock jumps to the next timer. One seed, one run.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use futures::executor::LocalPool;
 use futures::future::BoxFuture;
-use futures::task::LocalSpawnExt as _;
 
 /// True time, tasks and timers. Cheap to clone.
 #[derive(Clone, Default)]
@@ -75,29 +73,41 @@ impl Executor {
 }
 
 /// Runs the tasks of an executor.
+///
+/// Tasks that were woken since the last round are polled in an order that depends on nothing but their numbers and that
+/// of the round: who wakes several at once (tokio's `watch` does) may do so in another order each time.
 pub struct Runner {
     executor: Executor,
-    pool: LocalPool,
+    tasks: BTreeMap<u64, BoxFuture<'static, ()>>,
+    woken: Woken,
+    spawned: u64,
+    rounds: u64,
+}
+
+type Woken = Arc<Mutex<BTreeSet<u64>>>;
+
+/// Wakes one task.
+struct Bell {
+    task: u64,
+    woken: Woken,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.woken.lock().expect("one thread").insert(self.task);
+    }
 }
 
 impl Runner {
     pub fn of(executor: Executor) -> Self {
-        Self { executor, pool: LocalPool::new() }
+        let (tasks, woken) = (BTreeMap::new(), Woken::default());
+        Self { executor, tasks, woken, spawned: 0, rounds: 0 }
     }
 
     /// Runs everything up to that time.
     pub fn run_until(&mut self, end: Duration) {
         loop {
-            loop {
-                let spawned = std::mem::take(&mut self.executor.inner().spawned);
-                if spawned.is_empty() {
-                    break;
-                }
-                for task in spawned {
-                    self.pool.spawner().spawn_local(task).expect("the pool lives");
-                }
-                self.pool.run_until_stalled();
-            }
+            self.run_until_stalled();
             let mut due = Vec::new();
             {
                 let mut inner = self.executor.inner();
@@ -112,9 +122,43 @@ impl Runner {
                 }
             }
             due.into_iter().for_each(Waker::wake);
-            self.pool.run_until_stalled();
         }
     }
+
+    /// Polls whoever was woken, round after round, until nobody is.
+    fn run_until_stalled(&mut self) {
+        loop {
+            for task in std::mem::take(&mut self.executor.inner().spawned) {
+                self.spawned += 1;
+                self.tasks.insert(self.spawned, task);
+                self.woken.lock().expect("one thread").insert(self.spawned);
+            }
+            let woken = std::mem::take(&mut *self.woken.lock().expect("one thread"));
+            if woken.is_empty() {
+                return;
+            }
+            self.rounds += 1;
+            let mut woken: Vec<_> = woken.into_iter().collect();
+            woken.sort_by_cached_key(|task| mixed(*task, self.rounds));
+            for number in woken {
+                // One that has ended may still be rung for.
+                let Some(task) = self.tasks.get_mut(&number) else { continue };
+                let bell = Arc::new(Bell { task: number, woken: Arc::clone(&self.woken) });
+                let waker = Waker::from(bell);
+                if task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+                    self.tasks.remove(&number);
+                }
+            }
+        }
+    }
+}
+
+/// A number that looks as if it had nothing to do with either (the finisher of SplitMix64, Steele et al. 2014).
+fn mixed(task: u64, round: u64) -> u64 {
+    let mixed = task ^ round.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 /// Ends at a point in true time.

@@ -1,6 +1,9 @@
 //! The lease-and-feed protocol on machines that freeze, die, lose touch, have wrong clocks, and on a database that
 //! fails over: the real follower and the real waiter, in virtual time. Each seed is one run, and replays.
 //!
+//! A change runs from its COMMIT through `Log::everywhere`, which is all of the waiting: for its own replica, then for the
+//! others. What `control` adds, the time until a deadline, is a number here.
+//!
 //! `make simulate SEEDS=N` runs more of them; `CSTEST_SEED=n` replays one.
 //!
 //! Not turmoil: the protocol stands on what clocks may differ by, so each machine needs a clock of its own, fast or

@@ -199,10 +199,9 @@ impl Replica {
         });
         let Ok((revision, epoch)) = committed.await else { return };
         let committed_at = self.host.uptime();
-        log.wake();
         let change = LogPosition { store: STORE, epoch, revision };
-        let until = Patience::Until(committed_at + patience);
-        let everywhere = log.everywhere(&change, committed_at, until, std::future::pending());
+        let patience = Patience { others: patience, end: committed_at + patience };
+        let everywhere = log.everywhere(&change, committed_at, patience, std::future::pending());
         let everywhere = everywhere.await;
         self.oracle.replied(&key_id, world.executor.now(), &everywhere);
     }

@@ -5,9 +5,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use countersign::domain::replica::ReplicaRow;
-
 use super::bench::*;
+use crate::harness::following::replica_row;
 use crate::harness::{Database, eventually};
 use crate::on_both_databases;
 
@@ -88,17 +87,7 @@ on_both_databases! {
 async fn a_dropped_beat_leaves_no_transaction_open_and_no_answer_behind() {
     let bench = Bench::new(Database::Postgres).await;
     let store = bench.store.for_follower();
-    let row = ReplicaRow {
-        id: "r1".to_owned(),
-        lease_ms: 1_000,
-        applied: 0,
-        beat: 1,
-        beat_age: Duration::ZERO,
-        version: "0.1.0".to_owned(),
-        reads_up_to: 2,
-        root_key_versions: vec![1],
-    };
-    store.register(&row).await.expect("registers");
+    store.register(&replica_row(&store, "r1", Duration::from_secs(1))).await.expect("registers");
     let (mut beat, mut complete) = (1, 0);
     for polls in (1..40).cycle() {
         beat += 2;

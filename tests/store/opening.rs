@@ -52,7 +52,7 @@ on_both_databases! {
             format!("the database needs migrating: run `countersign migrate --database-url {url}`")
         );
         let migrated = migrate(&settings).await.expect("migrates");
-        assert_eq!(migrated.applied, ["m0001_first", "m0002_replicas", "m0003_records"]);
+        assert_eq!(migrated.applied, ["m0001_first", "m0002_replicas", "m0003_records", "m0004_root_key"]);
     }
 
     async fn a_newer_schema_is_left_alone(db: Database) {

@@ -2,14 +2,18 @@
 //! nobody gets what another prepared.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign::domain::random::OsRandom;
-use countersign::domain::replica::ReplicaRow;
+use countersign::domain::verdict::IndexChange;
 use countersign::store::{DatabaseUrl, KeyOrder, KeyQuery, KeySort, Settings, Store, migrate};
 use tokio::task::JoinSet;
 
 use super::bench::*;
+use crate::harness::following::replica_row;
 use crate::harness::{Pooler, postgres};
+
+const LEASE: Duration = Duration::from_secs(30);
 
 /// A new store that is reached by way of a pooler alone, and several processes on it.
 async fn pooled(processes: usize) -> (Vec<Store>, Pooler) {
@@ -37,7 +41,10 @@ async fn several_processes_share_the_sessions_of_a_pooler() {
             let (store, follower) = (store.clone(), store.for_follower());
             work.spawn(async move {
                 let replica = format!("r{process}-{task}");
-                follower.register(&row(&replica)).await.expect("registers");
+                follower
+                    .register(&replica_row(&follower, &replica, LEASE))
+                    .await
+                    .expect("registers");
                 for round in 0..ROUNDS {
                     let id = format!("k-{process}-{task}-{round}");
                     create(&store, &id).await.expect("creates");
@@ -61,8 +68,9 @@ async fn several_processes_share_the_sessions_of_a_pooler() {
     assert_eq!(last, (PROCESSES * 3 * ROUNDS * 2) as u64);
     assert_eq!(stores[1].replicas().await.expect("reads").len(), PROCESSES * 3);
     let loaded = std::sync::atomic::AtomicUsize::new(0);
-    let count = |_| {
-        loaded.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let count = |change| {
+        let is_key = matches!(change, IndexChange::Put(_));
+        loaded.fetch_add(usize::from(is_key), std::sync::atomic::Ordering::Relaxed);
     };
     let keys = PROCESSES * 3 * ROUNDS;
     assert_eq!(stores[2].load(&count).await.expect("loads"), keys as u64);
@@ -80,18 +88,5 @@ fn by_id() -> KeyQuery {
         after: None,
         limit: 3,
         now: countersign::domain::Timestamp::default(),
-    }
-}
-
-fn row(id: &str) -> ReplicaRow {
-    ReplicaRow {
-        id: id.to_owned(),
-        lease_ms: 30_000,
-        applied: 0,
-        beat: 1,
-        beat_age: std::time::Duration::ZERO,
-        version: "0.1.0".to_owned(),
-        reads_up_to: 2,
-        root_key_versions: vec![1],
     }
 }

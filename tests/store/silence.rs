@@ -7,7 +7,6 @@ use std::time::Duration;
 use countersign::domain::Error;
 use countersign::domain::position::Position;
 use countersign::domain::random::OsRandom;
-use countersign::domain::replica::ReplicaRow;
 use countersign::domain::time::{Clock, SystemClock};
 use countersign::domain::verdict::IndexChange;
 use countersign::log::Settings;
@@ -15,7 +14,7 @@ use countersign::store::{DatabaseUrl, Store};
 use tokio::task::JoinSet;
 
 use super::bench::*;
-use crate::harness::following::follow;
+use crate::harness::following::{follow, replica_row};
 use crate::harness::{Database, Proxy, eventually, postgres};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -78,17 +77,7 @@ async fn polls_and_beats_end_soon_and_go_on_with_another_connection() {
     let bench = Bench::new(Database::Postgres).await;
     let (store, proxy) = through_a_proxy(&bench).await;
     let store = store.for_follower();
-    let row = ReplicaRow {
-        id: "r1".to_owned(),
-        lease_ms: 1_000,
-        applied: 0,
-        beat: 1,
-        beat_age: Duration::ZERO,
-        version: "0.1.0".to_owned(),
-        reads_up_to: 2,
-        root_key_versions: vec![1],
-    };
-    store.register(&row).await.expect("registers");
+    store.register(&replica_row(&store, "r1", Duration::from_secs(1))).await.expect("registers");
     assert!(store.poll("r1", 0).await.is_ok());
 
     proxy.go_silent();

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign::control::{
-    Control, CreateKey, FirstCredential, Occasion, RevokeKey, RotateKey, install_administrator,
+    Control, CreateKey, FirstCredential, Occasion, RevokeKey, RotateKey, Wait,
+    install_administrator,
 };
-use countersign::domain::Error;
 use countersign::domain::audit::RevokeReason;
 use countersign::domain::credential::{Brands, from_pair, mint_key_id, mint_secret};
 use countersign::domain::draft::KeyDraft;
@@ -16,6 +16,7 @@ use countersign::domain::keyring::{RootKey, RootKeyring};
 use countersign::domain::permission::{Origin, Principal};
 use countersign::domain::position::Position;
 use countersign::domain::random::{OsRandom, draw};
+use countersign::domain::replica::ReplicaState;
 use countersign::domain::time::{Clock, SystemClock};
 use countersign::store::{DatabaseUrl, Settings, Store, migrate};
 use countersign::verify::{Index, Verifier};
@@ -68,7 +69,7 @@ async fn blind() -> (Control, Store, Principal) {
 }
 
 #[tokio::test]
-async fn a_secret_is_handed_over_and_an_end_is_not_promised() {
+async fn a_change_is_told_and_that_it_is_not_seen_here_is_told_too() {
     let (control, store, admin) = blind().await;
     let draft = KeyDraft {
         account_id: "acme".to_owned(),
@@ -89,8 +90,8 @@ async fn a_secret_is_handed_over_and_an_end_is_not_promised() {
     };
     let second = control.rotate_key(&admin, rotate(3_600)).await.expect("nobody is cut off");
     canary::record_secret(second.reply.secret.expose());
-    let unseen = control.rotate_key(&admin, rotate(0)).await.map(drop);
-    assert!(matches!(unseen, Err(Error::Unavailable(_))), "the old ones still pass here");
+    let third = control.rotate_key(&admin, rotate(0)).await.expect("the secret would be lost");
+    canary::record_secret(third.reply.secret.expose());
 
     let revoke = RevokeKey {
         key_id: key_id.clone(),
@@ -98,8 +99,14 @@ async fn a_secret_is_handed_over_and_an_end_is_not_promised() {
         comment: String::new(),
         force: false,
     };
-    let unseen = control.revoke_key(&admin, revoke).await.map(drop);
-    assert!(matches!(unseen, Err(Error::Unavailable(_))), "the key still passes here");
+    let revoked = control.revoke_key(&admin, revoke).await.expect("it is made");
+    let every = [made.committed(), second.committed(), third.committed(), revoked.committed()];
+    for (committed, wait) in every.into_iter().zip([Wait::None, Wait::Briefly].into_iter().cycle())
+    {
+        let told = control.everywhere(committed, wait, None, std::future::pending()).await;
+        let states: Vec<_> = told.replicas.iter().map(|(_, state)| *state).collect();
+        assert_eq!(states, [ReplicaState::Pending], "the key still passes here as it was");
+    }
     let key = store.get_key(&key_id).await.expect("readable").expect("there");
     assert_eq!(key.state(SystemClock::start().now()), State::Revoked, "but it is made");
 }

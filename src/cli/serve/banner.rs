@@ -4,31 +4,22 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::first_start::Whereabouts;
-use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::config::{Settings, quoted};
 
 /// The request of the first command: a key that a person can play with.
 const FIRST_KEY: &str = r#"{"key": {"account_id": "acme", "application_id": "billing", "environment": "ENVIRONMENT_LIVE", "display_name": "my first key", "scopes": ["transactions:read"]}}"#;
 
-/// Prints it. `grpc` and `http` are the addresses that were really bound.
-pub(super) fn print(
-    settings: &Settings,
-    grpc: SocketAddr,
-    http: SocketAddr,
-    credential: &Whereabouts,
-) -> Result<(), Failure> {
-    match output::text(&text(settings, grpc, http, credential)) {
-        // Nobody has to watch a server start.
-        Err(error) => {
-            tracing::debug!(%error, "nobody reads standard output");
-            Ok(())
-        }
-        Ok(()) => Ok(()),
+/// Prints it.
+pub(super) fn print(text: &str) {
+    // Nobody has to watch a server start.
+    if let Err(error) = output::text(text) {
+        tracing::debug!(%error, "nobody reads standard output");
     }
 }
 
-fn text(
+/// `grpc` and `http` are the addresses that were really bound.
+pub(super) fn text(
     settings: &Settings,
     grpc: SocketAddr,
     http: SocketAddr,

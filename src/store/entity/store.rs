@@ -11,6 +11,8 @@ pub struct Model {
     pub epoch: i32,
     pub min_reader: i32,
     pub created: i64,
+    /// The newest version of the root key that anything was sealed with; 0: nothing was.
+    pub root_key_in_use: i32,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -4,11 +4,12 @@ mod columns;
 mod m0001_first;
 mod m0002_replicas;
 mod m0003_records;
+mod m0004_root_key;
 
 use sea_orm_migration::prelude::*;
 
 /// The newest `min_reader` that this release understands. A migration that an older release could not read beside
-/// raises the number in the `store` table; such a release then refuses the database.
+/// raises the number in the `store` table; such a release then refuses the database, also in the middle of its work.
 pub(super) const READS_UP_TO: i32 = 2;
 
 /// The `min_reader` of a store that all steps were applied to.
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_first::Migration),
             Box::new(m0002_replicas::Migration),
             Box::new(m0003_records::Migration),
+            Box::new(m0004_root_key::Migration),
         ]
     }
 }

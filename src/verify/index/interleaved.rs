@@ -1,13 +1,14 @@
 //! Every interleaving of one writer's steps with whole look-ups, and of one look-up's steps with whole
 //! changes, over changes that proptest chooses. The keys collide, so that entries move and tags are shared.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::stress::key;
 use super::tests::{change, everything_of};
 use super::*;
 use crate::domain::verdict::{IndexChange, VerifiableKey};
@@ -51,6 +52,31 @@ fn changes_of_few() -> impl Strategy<Value = Vec<IndexChange>> {
 
 fn in_model(model: &Model, key_id: &str) -> Option<String> {
     model.get(key_id).map(|key| everything_of(key))
+}
+
+/// Whether a reader has enough of changes. On its own thread it would wait for itself.
+fn held_off(index: &Index) -> bool {
+    index.writer.try_lock().is_err()
+}
+
+/// A reader that always meets a change would look for ever.
+#[test]
+fn a_look_up_ends_however_often_its_key_changes() {
+    const FAR_TOO_MANY: u64 = 1_000_000;
+    let put = |revision| IndexChange::Put(Arc::new(key("k", revision)));
+    let (index, revision) = (Rc::new(colliding()), Rc::new(Cell::new(1)));
+    index.apply(put(1));
+    let (writer, changed) = (Rc::clone(&index), Rc::clone(&revision));
+    let change = move || {
+        if !held_off(&writer) {
+            changed.set(changed.get() + 1);
+            assert!(changed.get() < FAR_TOO_MANY, "it looks for ever");
+            writer.apply(put(changed.get()));
+        }
+    };
+    let answer = pause::with(change, || index.get("k")).expect("it is there at every moment");
+    assert_eq!(answer.revision, revision.get(), "the answer of the moment in which it ended");
+    assert!(revision.get() > TRIES as u64, "no look-up was disturbed as often as that");
 }
 
 fn ids_of(changes: &[IndexChange]) -> BTreeSet<String> {
@@ -108,6 +134,9 @@ proptest! {
                 let (writer, now, of_id) = (Rc::clone(&index), Rc::clone(&model), id.clone());
                 let (seen, rest, many) = (Rc::clone(&truths), Rc::clone(&rest), Rc::clone(&meanwhile));
                 let change = move || {
+                    if held_off(&writer) {
+                        return;
+                    }
                     for _ in 0..many.borrow_mut().next().unwrap_or(0) {
                         let Some(change) = rest.borrow_mut().next() else { return };
                         change_model(&mut now.borrow_mut(), &change);

@@ -4,8 +4,9 @@
 //! key id ─► fingerprint ─► table: tag, record number ─► record: 96 bytes ─► parts: owner, scopes, networks
 //! ```
 //!
-//! One writer; any number of readers, none of whom ever waits, not even for a writer that was stopped in the
-//! middle of a change. A change writes a *new* record, lets the entry of the table lead to it, and takes the
+//! One writer; any number of readers, none of whom waits for a writer that was stopped in the middle of a change. So
+//! look-ups are lock-free: one begins anew only if a change of just what it reads was *completed* meanwhile. How often
+//! that happens in a row is bounded too ([`TRIES`]), by holding the writer off in the end. A change writes a *new* record, lets the entry of the table lead to it, and takes the
 //! old record back only then. A reader copies what the entry leads to and believes the copy if, afterwards,
 //! the record bears the same stamp and the entry still leads to it. Otherwise a change was completed in the
 //! meantime, and it looks again.
@@ -18,8 +19,8 @@ mod table;
 mod writer;
 
 use std::fmt;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use arrayvec::ArrayVec;
 
@@ -34,7 +35,7 @@ use crate::domain::verdict::{SecretSlot, VerifiableKey};
 
 /// Every key of the store, by id. Complete: an id that is not in here does not exist.
 ///
-/// Read by all verifying threads without waiting, written by the follower alone.
+/// Read by all verifying threads without locks (but see [`TRIES`]), written by the follower alone.
 pub struct Index {
     fingerprints: Fingerprints,
     table: Table,
@@ -43,6 +44,10 @@ pub struct Index {
     len: AtomicUsize,
     writer: Mutex<Writer>,
 }
+
+/// After so many changes in the middle of one look-up, it holds the writer off. A look-up takes well under a
+/// microsecond and a change more than that, most of them of other keys, so nobody is expected to get that far.
+const TRIES: usize = 64;
 
 /// A change was completed while we read.
 struct Changed;
@@ -88,11 +93,14 @@ impl Index {
     /// The key of an id.
     pub fn get(&self, key_id: &str) -> Option<VerifiableKey> {
         let fingerprint = self.fingerprints.of(key_id);
-        loop {
+        for _ in 0..TRIES {
             if let Ok(answer) = self.try_get(fingerprint, key_id) {
                 return answer;
             }
         }
+        // Now nothing changes. That it still seems so can't be; a key that can't be read lets nobody in.
+        let _held_off = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.try_get(fingerprint, key_id).unwrap_or(None)
     }
 
     /// Brings what the next look-ups will read into the processor's cache: of up to [`Self::PREFETCHED`] ids at a

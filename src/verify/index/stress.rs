@@ -44,7 +44,7 @@ fn id_that_goes(n: u64) -> String {
 }
 
 /// A key every part of which tells its revision.
-fn key(key_id: &str, revision: u64) -> VerifiableKey {
+pub(super) fn key(key_id: &str, revision: u64) -> VerifiableKey {
     let random = mixed(revision);
     let mut digest = [0; 32];
     for (at, byte) in digest.iter_mut().enumerate() {
