@@ -48,6 +48,7 @@ class Pod:
     def __init__(self, spec, cluster, program, root, claims=None):
         self.container, = spec["containers"]
         self.program, self.root, self.cluster = program, root, cluster
+        self.mounted_over = []
         volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
         # As a runtime does it: what contains others comes first.
         for mount in sorted(self.container.get("volumeMounts", []), key=lambda it: it["mountPath"].count("/")):
@@ -75,6 +76,16 @@ class Pod:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
                 file.write(text)
             os.chmod(path, mode)
+            if "subPath" in mount:
+                self.mounted_over.append(path)
+
+    def unmount(self):
+        """When the container ends: under a single file that was mounted into a volume lies the empty one that the
+        runtime had made there to mount it over, for all to read."""
+        for path in self.mounted_over:
+            os.remove(path)
+            with open(path, "x", encoding="utf-8"):
+                os.chmod(path, 0o755)
 
     def _files(self, volume):
         if "configMap" in volume:
@@ -155,6 +166,7 @@ class Server:
             return self.process.wait(within)
         finally:
             self.kill()
+            self.pod.unmount()
 
 
 def in_order(hooks):

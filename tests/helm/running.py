@@ -304,6 +304,17 @@ class Sqlite(Story):
         self.assertNotIn("root-key", os.listdir(os.path.join(release.folder, "data-0")), "none was made besides")
         release.stop()
 
+        # Taken away later, it leaves nothing behind that would be taken for a credential.
+        self.assertIn("admin.env", os.listdir(os.path.join(release.folder, "data-0")), "the empty file")
+        release.roll_out(chart.documents({"rootKey": {"value": root_key}}, upgrade=True))
+        self.assertNotIn("admin.env", os.listdir(os.path.join(release.folder, "data-0")))
+        self.assertIn("with whoever bootstrapped this store", "".join(release.servers[0].banner))
+        more = {"COUNTERSIGN_ENDPOINT": f"http://{release.servers[0].grpc}"}
+        done = release.servers[0].pod.run(["keys", "list"], more)
+        self.assertRegex(done.stderr, "UNAUTHENTICATED")
+        self.assertTrue(release.keys())
+        release.stop()
+
 
 class Postgres(Story):
     def test_the_readme_leads_to_three_replicas_on_an_empty_database(self):
