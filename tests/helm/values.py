@@ -190,6 +190,8 @@ class Templates(unittest.TestCase):
         self.assertEqual(before, template(chart.merged(chart.OWN, {"replicas": 4})))
         for change in ({"settings": {"log": "warn"}}, {"rootKey": {"value": ANOTHER["rootKey.value"]}}):
             self.assertNotEqual(before, template(chart.merged(chart.OWN, change)))
+        # As the README says: nothing of a password gets into an annotation.
+        self.assertEqual(before, template(chart.merged(chart.OWN, {"database": {"url": ANOTHER["database.url"]}})))
 
     def test_every_value_that_a_template_reads_exists(self):
         read = set()
