@@ -6,6 +6,7 @@
 # matters: --build-arg RUST_IMAGE=docker.io/library/rust@sha256:…, and --build-arg SOURCE_DATE_EPOCH=$(git log -1
 # --format=%ct) for the times of the files.
 
+# It has the C compiler and the make that the build asks for; `-slim` has no make.
 ARG RUST_IMAGE=docker.io/library/rust:1.95-bookworm
 
 FROM ${RUST_IMAGE} AS build

@@ -16,7 +16,8 @@ OLDEST_PYTHON = (3, 10)  # of buf-bin, by its metadata
 
 
 def check_build_tools(root):
-    """Rust at the version that Cargo.toml asks for, and a C compiler (SQLite and the cryptography are built from C)."""
+    """Rust at the version that Cargo.toml asks for, a C compiler (SQLite, the cryptography and the allocator are built
+    from C), and make (the allocator has a configure script and a makefile)."""
     for program in ("cargo", "rustc"):
         if not shutil.which(program):
             raise Failure(f"{program} is not on PATH: install Rust from https://rustup.rs")
@@ -26,6 +27,8 @@ def check_build_tools(root):
         raise Failure(f"{version.strip()} is older than the {wanted[1]} that Cargo.toml asks for: rustup update stable")
     if not (os.environ.get("CC") or shutil.which("cc")):
         raise Failure(f"there is no C compiler: {as_root('apt-get install -y build-essential')}")
+    if not shutil.which("make"):
+        raise Failure(f"there is no make: {as_root('apt-get install -y build-essential')}")
 
 
 def as_numbers(version):
