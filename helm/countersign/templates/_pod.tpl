@@ -131,10 +131,6 @@ spec:
         {{- with .Values.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-        {{- range $name := keys .Values.otel | sortAlpha }}
-        - name: {{ $name }}
-          value: {{ index $.Values.otel $name | toString | quote }}
-        {{- end }}
       ports:
         - name: grpc
           containerPort: 50051
