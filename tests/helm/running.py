@@ -194,6 +194,10 @@ class Install:
                 with open(os.path.join(folder, "admin.env"), encoding="utf-8") as file:
                     self.admin = dict(line.rstrip("\n").split("=", 1) for line in file)
                 note_secret("secret", self.admin["COUNTERSIGN_SECRET"])
+                if "bootstrap" in line:
+                    # It wrote to the database, and the server learns of it as of any change: in less than a second,
+                    # but a script may be faster.
+                    kubelet.wait_until("the server knows the credential", lambda: self.list_keys().returncode == 0)
         reply = json.loads(done.stdout)
         note_secret("secret", reply["secret"])
         return reply
@@ -231,10 +235,13 @@ class Install:
 
     def keys(self):
         """The keys that the first replica knows, asked as the administrator whom the notes made."""
-        more = self.admin | {"COUNTERSIGN_ENDPOINT": f"http://{self.servers[0].grpc}"}
-        done = self.servers[0].pod.run(["keys", "list", "--json"], more)
+        done = self.list_keys()
         self.test.assertEqual(done.returncode, 0, done)
         return [json.loads(line)["keyId"] for line in done.stdout.splitlines()]
+
+    def list_keys(self):
+        more = self.admin | {"COUNTERSIGN_ENDPOINT": f"http://{self.servers[0].grpc}"}
+        return self.servers[0].pod.run(["keys", "list", "--json"], more)
 
 
 def shell(folder, state):
