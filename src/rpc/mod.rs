@@ -1,4 +1,4 @@
-//! The contract as code: the generated messages, their conversions, and the two services.
+//! The contract as code: the generated messages, their conversions, and the services.
 //!
 //! In: requests that passed the middleware, with the [`Principal`](crate::domain::permission::Principal)
 //! that it found. Out: replies, or a status made in [`status`] and nowhere else. Each method only
@@ -8,6 +8,7 @@
 mod at_least;
 pub mod codec;
 mod convert;
+pub mod gateway;
 mod key_admin;
 mod key_verifier;
 pub mod proto;
@@ -18,6 +19,7 @@ mod waiters;
 mod watch;
 
 pub use at_least::AtLeast;
+pub use gateway::Gateway;
 pub use key_admin::KeyAdminService;
 pub use key_verifier::KeyVerifierService;
 
