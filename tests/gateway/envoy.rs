@@ -134,7 +134,7 @@ async fn a_server_without_a_lease_lets_nobody_through() {
     let network = Proxy::to(postgres::address_of(&url)).await;
     let seen = Arc::new(store.seen_through(postgres::through(&url, network.address())));
     let builder =
-        with_routes(Server::on_store(seen), Kind::Envoy).with_args(["--max-staleness", "1s"]);
+        with_routes(Server::on_store(seen), Kind::Envoy).with_args(["--max-staleness", "5s"]);
     let setup = Setup::before(Kind::Envoy, builder.start().await, |text| text).await;
     let credential = setup.mint("acme", &["transactions:read"]).await.credential;
     let asked = || setup.ask_as(&credential, "GET", "/v1/transactions");

@@ -24,6 +24,8 @@ use service::Service;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 const START_TRIES: usize = 5;
+/// What ends with its test: workers outlive a master that is killed.
+const ONE_PROCESS: &str = "daemon off; master_process off;";
 
 /// What curl was answered.
 #[derive(Debug)]
@@ -138,7 +140,7 @@ impl Kind {
                 tools::envoy().args(flags).arg("-c").arg(file)
             }
             Self::Nginx => {
-                tools::nginx().arg("-p").arg(folder).arg("-c").arg(file).args(["-g", "daemon off;"])
+                tools::nginx().arg("-p").arg(folder).arg("-c").arg(file).args(["-g", ONE_PROCESS])
             }
         }
     }

@@ -266,5 +266,4 @@ fn resolve<T: Clone, E>(
 }
 
 #[cfg(test)]
-#[path = "../route_tests.rs"]
 mod tests;

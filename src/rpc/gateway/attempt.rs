@@ -76,13 +76,20 @@ impl<'a> Headers<'a> {
 
     /// Whether one of them has a server take the request for another.
     pub(super) fn say_another_request(&self) -> bool {
-        self.names().any(|name| SAY_ANOTHER_REQUEST.contains(&as_servers_read(name).as_str()))
+        let is_one = |name: &str| {
+            let mut bad = SAY_ANOTHER_REQUEST.iter();
+            bad.any(|bad| name.len() == bad.len() && begins_as(name, bad))
+        };
+        self.names().any(is_one)
     }
 }
 
-/// A header's name as servers behind CGI and its like read it: `_` and `-` are one, and letters have no case.
-pub(super) fn as_servers_read(name: &str) -> String {
-    name.to_ascii_lowercase().replace('_', "-")
+/// Whether servers behind CGI and its like read a header's name as one that begins so: to them `_` and `-` are one, and
+/// letters have no case.
+pub(super) fn begins_as(name: &str, beginning: &str) -> bool {
+    let read = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() >= beginning.len()
+        && name.bytes().zip(beginning.bytes()).all(|(one, other)| read(one) == other)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What goes on to the server behind the gateway.
 
 use super::Settings;
-use super::attempt::{Attempt, as_servers_read};
+use super::attempt::{Attempt, begins_as};
 use super::credential::Credential;
 use crate::domain::verdict::VerifiableKey;
 
@@ -38,8 +38,7 @@ impl Passed {
         let is_said_by_us =
             |name: &str| UPSTREAM_HEADERS.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
         // Those of ours are overwritten. A gateway that took them away would do so after.
-        let smuggled =
-            attempt.headers.names().filter(|name| as_servers_read(name).starts_with(PREFIX));
+        let smuggled = attempt.headers.names().filter(|name| begins_as(name, PREFIX));
         removed.extend(smuggled.filter(|name| !is_said_by_us(name)).map(str::to_owned));
         Self { key, removed }
     }

@@ -196,8 +196,7 @@ mod tests {
                 let said = std::mem::take(&mut comment);
                 let (name, _) = value.split_once(" = ").expect("a value has a number");
                 let Some((_, status)) = said.rsplit_once("HTTP ") else { continue };
-                let of_it =
-                    (1..=12).map(|number| all(number)).find(|refusal| refusal.reason == name);
+                let of_it = (1..=12).map(all).find(|refusal| refusal.reason == name);
                 let refusal = of_it.unwrap_or_else(|| panic!("{name} is told nowhere"));
                 assert_eq!(status.trim_end_matches('.'), refusal.status.as_str(), "{name}");
                 seen += 1;
