@@ -185,7 +185,8 @@ impl Setup {
             let own = probe.local_addr().expect("an address").port();
             drop(probe);
             let ports = Ports { own, service: service.port(), countersign };
-            let file = folder.join(kind.file());
+            // Envoy may be given a credential of its own, and goes by the name of the file.
+            let file = folder.join(format!("{}.allow-secrets.yaml", kind.file()));
             fs::write(&file, change(kind.configuration(ports)))
                 .expect("the run folder takes files");
             let (log_path, log) = run::log_file(&format!("{name}-gateway"));
