@@ -2,8 +2,10 @@
 
 use std::fs;
 
-use countersign::domain::route::FIELDS;
-use countersign::rpc::gateway::{DOORS, EXTENSIONS, REASONS, UPSTREAM_HEADERS};
+use countersign::domain::route::{FIELDS, MAX_ROUTES};
+use countersign::rpc::gateway::{
+    DOORS, EXTENSIONS, REASONS, SAY_ANOTHER_REQUEST, UPSTREAM_HEADERS,
+};
 
 use crate::harness::tools;
 
@@ -61,6 +63,9 @@ fn every_setting_and_header_that_is_spoken_of_exists() {
             );
         }
     }
+    let said = SAY_ANOTHER_REQUEST.map(|header| format!("`{header}`")).join(", ");
+    assert!(page.replace('\n', " ").contains(&said), "the page does not say {said}");
+    assert!(page.contains(&format!("{MAX_ROUTES} entries")), "a table has another limit");
     for setting in settings.iter().filter(|setting| setting.flag.starts_with("--gateway-")) {
         assert!(page.contains(&setting.flag), "{} is not spoken of", setting.flag);
     }

@@ -1,10 +1,16 @@
 //! The pages that gateways ask over plain HTTP, asked as Traefik's documentation of `forwardAuth` words it, and in the
 //! ways in which a gateway that is set up wrongly asks.
 
+use std::io::Read as _;
+use std::net::TcpStream;
+use std::time::Duration;
+
 use countersign::rpc::proto::Key;
 
 use super::{Kind, Reply, curl, serving, two_headers};
-use crate::harness::{Caller, Credential, Server, key};
+use crate::harness::{Caller, Credential, Database, Server, eventually, key};
+
+const SOON: Duration = Duration::from_secs(30);
 
 struct Door {
     server: Server,
@@ -135,4 +141,43 @@ async fn headers_and_unknown_routes_are_settings() {
     assert_eq!(door.ask("/v1/forward-auth", &nowhere).reason(), "IP_NOT_ALLOWED");
     let nonsense = [nowhere[0], nowhere[1], nowhere[2], "X-Forwarded-For: 192.0.2.7, unknown"];
     assert_eq!(door.ask("/v1/forward-auth", &nonsense).reason(), "IP_NOT_ALLOWED");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_door_is_shut_unless_it_is_opened_in_words() {
+    let server = Server::start(Database::Sqlite).await;
+    for path in ["/v1/forward-auth", "/v1/auth-request"] {
+        assert_eq!(curl(&[], &format!("{}{path}", server.http())).status, 404, "{path}");
+    }
+    // And where it is open, it is no other door.
+    let door = Door::start(&[]).await;
+    assert_eq!(door.ask("/readyz", &[]).status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_above_the_limit_are_closed_and_probes_have_their_own() {
+    let door = Door::start(&["--gateway-max-connections", "2"]).await;
+    let connect = || {
+        let socket = TcpStream::connect(door.server.gateways()).expect("the port is open");
+        socket.set_read_timeout(Some(SOON)).expect("a limit");
+        socket
+    };
+    let held = [connect(), connect()];
+    // Sockets are taken in their order.
+    let read = connect().read(&mut [0; 1]);
+    assert!(!matches!(read, Ok(1..)), "the third is answered");
+    assert!(
+        read.map_err(|error| error.kind()) != Err(std::io::ErrorKind::WouldBlock),
+        "the third is kept"
+    );
+    assert_eq!(curl(&[], &format!("{}/readyz", door.server.http())).status, 200);
+    drop(held);
+    let of_nginx = ["X-Original-Method: GET", "X-Original-URI: /v1/transactions"];
+    let headers = of_nginx.iter().flat_map(|header| ["--header", header]).collect::<Vec<_>>();
+    let url = format!("http://{}/v1/auth-request", door.server.gateways());
+    eventually("there is room again", SOON, async || {
+        let program = crate::harness::tools::curl().args(["--silent", "--output", "/dev/null"]);
+        program.args(["--write-out", "%{http_code}"]).args(&headers).arg(&url).run().stdout == "401"
+    })
+    .await;
 }

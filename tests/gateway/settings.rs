@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Database, Server, run};
+use crate::harness::{Database, Server, run, tools};
 
 async fn refused(file: &str, args: &[&str]) -> String {
     let path = run::new_data_dir(&run::unique_name()).join("settings.toml");
@@ -52,4 +52,16 @@ async fn a_header_that_cannot_hold_a_credential_is_refused() {
     assert!(says.contains("are both authorization"), "{says}");
     let says = refused("", &["--gateway-max-connections", "0"]).await;
     assert!(says.contains("gateway-max-connections must be at least 1"), "{says}");
+}
+
+#[test]
+fn check_config_reads_the_examples() {
+    for (example, listen) in [("envoy", "off"), ("nginx", "127.0.0.1:8081")] {
+        let file = tools::in_repository(&format!("examples/{example}/countersign.toml"));
+        let checked = tools::countersign().args(["check-config", "--config"]).arg(file);
+        let said = checked.in_dir(run::new_data_dir(&run::unique_name())).run().succeeded().stdout;
+        for line in ["gateway.routes = 3 entries", &format!("gateway-listen = {listen}")] {
+            assert!(said.lines().any(|own| own == line), "{example}: {line} is not in\n{said}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use crate::domain::route::Demand;
 
 /// Headers by which a client tells some servers another method or path than the request has. A gateway routes by one
 /// of the two, the server behind it serves the other.
-const SAY_ANOTHER_REQUEST: [&str; 5] = [
+pub const SAY_ANOTHER_REQUEST: [&str; 5] = [
     "x-http-method-override",
     "x-http-method",
     "x-method-override",

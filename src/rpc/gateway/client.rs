@@ -44,6 +44,7 @@ fn address(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn ip(text: &str) -> Option<IpAddr> {
         Some(text.parse().expect("an address"))
@@ -79,6 +80,16 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(forwarded(&headers(&[text]), 0), client, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_stands_before_the_trusted_hops_changes_nothing(forged in "[0-9a-f:., ]{0,40}", hops in 0_usize..3) {
+            let ours = ["192.0.2.1", "10.0.0.2", "10.0.0.1"];
+            let chain = format!("{forged},{}", ours.join(","));
+            prop_assert_eq!(forwarded(&headers(&[&chain]), hops), ip(ours[2 - hops]));
+            prop_assert_eq!(forwarded(&headers(&[&forged, &ours.join(", ")]), hops), ip(ours[2 - hops]));
         }
     }
 

@@ -52,6 +52,7 @@ fn of_its_scheme<'a>(value: &'a str, settings: &Settings) -> Option<&'a str> {
 mod tests {
     use super::*;
     use http::HeaderName;
+    use proptest::prelude::*;
 
     const ID: &str = "Bearer csk_live_0000000000000000000000";
 
@@ -91,6 +92,16 @@ mod tests {
             (&[(own, b"Bearer an-id.a-secret"), ("x-secret-key", b"css_live_x")], "malformed"),
         ] {
             assert_eq!(says(headers, &settings), expected, "{headers:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(key: Vec<u8>, secret: Vec<u8>, near in "[Bb]earer [a-z_., ]{0,20}") {
+            let settings = Settings::default();
+            says(&[("authorization", &key), ("x-secret-key", &secret)], &settings);
+            says(&[("authorization", near.as_bytes()), ("x-secret-key", &secret)], &settings);
+            says(&[("authorization", near.as_bytes())], &settings);
         }
     }
 

@@ -31,6 +31,7 @@ use crate::domain::route::{Demand, Path, Routes};
 use crate::domain::verdict::Question;
 use crate::verify::{Query, Verifier};
 
+pub use attempt::SAY_ANOTHER_REQUEST;
 pub use check::EXTENSIONS;
 pub use forward_auth::{DOORS, routes};
 pub use passed::UPSTREAM_HEADERS;
@@ -80,7 +81,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway's counsel.
+    /// Decides by these settings, on what the verifier answers.
     pub fn new(verifier: Arc<Verifier>, settings: Settings) -> Self {
         Self { verifier, settings: Arc::new(settings) }
     }
