@@ -2,7 +2,8 @@
 //!
 //! One Envoy with `examples/envoy/envoy.yaml`, one service behind it, one Countersign. The same requests go through
 //! it in turns: on a route for which the filter is switched off, and on one for which it asks. Each connection sends on
-//! a schedule, and a latency counts from when the request was due, so that a stall is not left out of the figures. All
+//! a schedule, and where an answer comes too late for the next request, that one counts from when it was due, so that a
+//! stall is not left out of the figures. All
 //! traffic stays on loopback and is bounded, and everything ends by itself.
 
 #![allow(
