@@ -3,8 +3,8 @@
 BUF := .tools/bin/buf
 BASELINE := tests/baseline/countersign.binpb
 
-.PHONY: bench bench-baseline bench-compare bench-postgres simulate capacity help build run test planted check fmt \
-	fmt-check clippy deny proto-baseline chart-values clean
+.PHONY: bench bench-baseline bench-compare bench-envoy bench-postgres simulate capacity help build run test planted check \
+	fmt fmt-check clippy deny proto-baseline chart-values clean
 
 help:
 	@echo 'make build           the release binary'
@@ -15,6 +15,7 @@ help:
 	@echo 'make check           formatting, clippy, cargo-deny'
 	@echo 'make bench           what a Verify costs, against its bars (ARGS="--keys 10000000" adds a store; --help)'
 	@echo 'make bench-postgres  the same, and what replicas on one PostgreSQL cost'
+	@echo 'make bench-envoy     what a gateway asking costs: the same Envoy with and without the filter, in turns'
 	@echo 'make bench-compare   what changed since the kept baseline; bench-baseline keeps the latest run'
 	@echo 'make capacity        memory and start-up time of 1,000,000 keys (KEYS=… for another number)'
 	@echo 'make fmt             format the sources'
@@ -53,6 +54,10 @@ bench:
 
 bench-postgres:
 	python3 benches/postgres.py $(ARGS)
+
+bench-envoy:
+	python3 tests/run.py --tools-only
+	cargo bench --locked --bench envoy -- $(ARGS)
 
 bench-compare:
 	cargo bench --locked --bench verify -- compare $(ARGS)

@@ -21,6 +21,7 @@ mod cli;
 mod contract;
 mod durability;
 mod errors;
+mod gateway;
 mod harness_itself;
 mod helm;
 mod house;

@@ -71,6 +71,7 @@ def run(options, arguments):
             return 0
         programs = tools.postgres_programs()
         pgbouncer, faketime = packages.program("pgbouncer"), packages.faketime()
+        curl, nginx = packages.program("curl"), packages.program("nginx")
     run_dir = make_run_dir()
     say(f"run folder: {run_dir}")
     cluster = Cluster(programs, run_dir)
@@ -80,7 +81,7 @@ def run(options, arguments):
         with step("cargo test"):
             places = {"CSTEST_RUN_DIR": run_dir, "CSTEST_TOOLS": tools_dir, "CSTEST_POSTGRES_URL": cluster.url,
                       "CSTEST_POSTGRES_PROGRAMS": programs, "CSTEST_PGBOUNCER": pgbouncer,
-                      "CSTEST_FAKETIME": faketime}
+                      "CSTEST_FAKETIME": faketime, "CSTEST_CURL": curl, "CSTEST_NGINX": nginx}
             exit_code = cargo_test(arguments, run_dir, places)
         with step("canary scan"):
             cluster.stop()

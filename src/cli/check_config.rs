@@ -15,5 +15,9 @@ pub(super) fn run(args: SettingsArgs) -> Result<(), Failure> {
     for (name, value) in settings.describe() {
         output::line(&format!("{name} = {value}"))?;
     }
+    let routes = &settings.gateway.routes;
+    if !routes.is_empty() {
+        output::line(&format!("gateway.routes = {} entries", routes.len()))?;
+    }
     Ok(())
 }

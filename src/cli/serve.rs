@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
+use self::banner::Addresses;
 use self::lock::Locks;
 use super::failure::Failure;
 use super::prepare;
@@ -24,8 +25,9 @@ use crate::domain::replica::ReplicaRow;
 use crate::domain::time::{Clock, SystemClock};
 use crate::log::{HighWaterFile, Log};
 use crate::middleware::Middleware;
+use crate::rpc::gateway;
 use crate::rpc::services::{Health, services};
-use crate::rpc::{AtLeast, KeyAdminService, KeyVerifierService};
+use crate::rpc::{AtLeast, Gateway, KeyAdminService, KeyVerifierService};
 use crate::store::Store;
 use crate::tasks::follow::{self, Following};
 use crate::tasks::{Tasks, check_log, forget_replies, listen};
@@ -114,6 +116,13 @@ impl Server {
         let bound = transport::bind("http-listen", settings.http_listen).await;
         let (pages_listener, http) = bound.map_err(Failure::said)?;
 
+        let gateways = match settings.gateway_listen {
+            None => None,
+            Some(address) => {
+                Some(transport::bind("gateway-listen", address).await.map_err(Failure::said)?)
+            }
+        };
+
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let position = Arc::new(Position::default());
         let serving = Arc::new(AtomicBool::new(false));
@@ -178,8 +187,10 @@ impl Server {
             stop.clone(),
         );
         let verifier_service = KeyVerifierService::new(Arc::clone(&verifier), at_least);
+        let gateway = Gateway::new(Arc::clone(&verifier), settings.gateway.clone());
         let health = Health::starting().await;
-        let services = services(Some(admin_service), Some(verifier_service), &health);
+        let services =
+            services(Some(admin_service), Some(verifier_service), Some(gateway.clone()), &health);
         let services = services.map_err(Failure::said)?;
         let middleware = Middleware::new(settings.middleware, verifier);
 
@@ -193,8 +204,18 @@ impl Server {
                 settings.transport.verify_threads
             ))
         })?;
+        let gateways = gateways.map(|(listener, address)| {
+            let most = settings.transport.gateway_max_connections;
+            tokio::spawn(transport::serve_http(
+                listener,
+                gateway::routes(gateway),
+                most,
+                stop.clone(),
+            ));
+            address
+        });
         serving.store(true, Ordering::Release);
-        let banner = banner::text(settings, grpc, http, &credential);
+        let banner = banner::text(settings, Addresses { grpc, http, gateways }, &credential);
         let ready = move || banner::print(&banner);
         let follow_the_lease =
             health::follow_the_lease(health.clone(), Arc::clone(&serving), position, clock, ready);

@@ -23,26 +23,30 @@ pub(super) fn read(path: &Path) -> Result<Layer, SettingsError> {
 }
 
 fn parse(text: &str) -> Result<Layer, String> {
-    toml::from_str(text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start);
-        let before = text.get(..start).unwrap_or_default();
-        let number = before.matches('\n').count() + 1;
-        let line = text.lines().nth(number - 1).unwrap_or_default();
-        let key = line.split('=').next().unwrap_or_default().trim();
-        let message = error.message();
-        let problem = if message.starts_with("unknown field") {
-            "is no setting; `countersign serve --help` lists them all".to_owned()
-        } else if message.starts_with("invalid type") {
-            // "invalid type: string \"…\", expected u32": only the second half is free of the value.
-            message.split(", ").last().unwrap_or("has the wrong type").to_owned()
-        } else if message.starts_with("unknown variant") {
-            let expected = message.split(", ").skip(1).collect::<Vec<_>>().join(", ");
-            if expected.is_empty() { "has an unknown value".to_owned() } else { expected }
-        } else {
-            message.to_owned()
-        };
-        format!("line {number}: {key}: {}", problem.replace('\n', " "))
-    })
+    let mut layer: Layer = toml::from_str(text).map_err(|error| in_our_words(text, &error))?;
+    layer.gateway.check(text)?;
+    Ok(layer)
+}
+
+fn in_our_words(text: &str, error: &toml::de::Error) -> String {
+    let start = error.span().map_or(0, |span| span.start);
+    let before = text.get(..start).unwrap_or_default();
+    let number = before.matches('\n').count() + 1;
+    let line = text.lines().nth(number - 1).unwrap_or_default();
+    let key = line.split('=').next().unwrap_or_default().trim();
+    let message = error.message();
+    let problem = if message.starts_with("unknown field") {
+        "is no setting; `countersign serve --help` lists them all".to_owned()
+    } else if message.starts_with("invalid type") {
+        // "invalid type: string \"…\", expected u32": only the second half is free of the value.
+        message.split(", ").last().unwrap_or("has the wrong type").to_owned()
+    } else if message.starts_with("unknown variant") {
+        let expected = message.split(", ").skip(1).collect::<Vec<_>>().join(", ");
+        if expected.is_empty() { "has an unknown value".to_owned() } else { expected }
+    } else {
+        message.to_owned()
+    };
+    format!("line {number}: {key}: {}", problem.replace('\n', " "))
 }
 
 #[cfg(test)]
@@ -73,6 +77,26 @@ mod tests {
         assert!(error("verify-auth = \"maybe\"").contains("expected one of"));
         assert!(error("listen = \"nowhere\"").starts_with("line 1: listen:"));
         assert!(error("listen = ").starts_with("line 1: listen:"));
+    }
+
+    #[test]
+    fn routes_are_read_and_what_is_wrong_with_them_names_their_lines() {
+        let route = |path: &str| format!("[[gateway.routes]]\npath = \"{path}\"\nscopes = []\n\n");
+        let good = format!("log = \"info\"\n\n{}{}", route("/a"), route("/b"));
+        let settings = crate::config::Settings::from_layer(parse(&good).expect("a good file"));
+        assert_eq!(settings.expect("good settings").gateway.routes.len(), 2);
+        let error = |text: &str| parse(text).expect_err("a bad file");
+        assert_eq!(
+            error(&format!("log = \"info\"\n\n{}{}{}", route("/a"), route("/b"), route("/{x}"))),
+            "the routes of line 3 (any method /a) and of line 11 (any method /{x}) overlap: a request could be for \
+             either"
+        );
+        assert!(error(&route("a")).starts_with("line 1: path must begin"));
+        let missing = error("[[gateway.routes]]\npath = \"/a\"");
+        assert!(missing.contains("missing field `scopes`"), "{missing}");
+        let unknown = error("[[gateway.routes]]\npath = \"/a\"\nscope = []");
+        assert!(unknown.starts_with("line 3: scope: is no setting"), "{unknown}");
+        assert!(error("[gateway]\nlisten = 1").contains("is no setting"));
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::gateway::Gateway;
+
 /// What one layer says; what it does not say is `None` and left to the next.
 ///
 /// The text of a doc comment is the help of the flag and the meaning in [`super::reference`]. The
@@ -84,7 +86,7 @@ pub struct Layer {
     )]
     pub brands: Option<Vec<String>>,
 
-    /// Whether callers of KeyVerifier need a credential with countersign.verify:call; auto is off when
+    /// Whether callers of KeyVerifier, and Envoy, need a credential with countersign.verify:call; auto is off when
     /// gRPC listens on a loopback address, required otherwise [default: auto]
     #[arg(
         long,
@@ -111,6 +113,69 @@ pub struct Layer {
     /// resume later [default: 16384]
     #[arg(long, env = "COUNTERSIGN_WATCH_RING_EVENTS", hide_env_values = true, value_name = "N")]
     pub watch_ring_events: Option<usize>,
+
+    /// Where gateways ask over plain HTTP (nginx auth_request, Traefik forwardAuth); whoever reaches it may ask,
+    /// without a credential, so only gateways should; port 0 takes a free one [default: off]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_GATEWAY_LISTEN",
+        hide_env_values = true,
+        value_name = "ADDRESS",
+        value_parser = address
+    )]
+    pub gateway_listen: Option<SocketAddr>,
+
+    /// The most connections of gateways over plain HTTP at once; more are closed as they come [default: 1024]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_GATEWAY_MAX_CONNECTIONS",
+        hide_env_values = true,
+        value_name = "N"
+    )]
+    pub gateway_max_connections: Option<usize>,
+
+    /// The header in which clients of gateways send the key id: after Bearer in authorization, by itself in any
+    /// other [default: authorization]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_GATEWAY_KEY_HEADER",
+        hide_env_values = true,
+        value_name = "HEADER"
+    )]
+    pub gateway_key_header: Option<String>,
+
+    /// The header in which clients of gateways send the secret [default: x-secret-key]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_GATEWAY_SECRET_HEADER",
+        hide_env_values = true,
+        value_name = "HEADER"
+    )]
+    pub gateway_secret_header: Option<String>,
+
+    /// How many proxies in front of the gateway are believed in what they add to x-forwarded-for; with none the
+    /// client is whoever connects to the gateway [default: 0]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_GATEWAY_TRUSTED_HOPS",
+        hide_env_values = true,
+        value_name = "N"
+    )]
+    pub gateway_trusted_hops: Option<usize>,
+
+    /// What gateways are told of a request that no route is for: deny it, or verify that its key is good [default: deny]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_GATEWAY_UNKNOWN_ROUTES",
+        hide_env_values = true,
+        value_name = "WHAT",
+        value_enum
+    )]
+    pub gateway_unknown_routes: Option<UnknownRoutes>,
+
+    /// The route table, which only the file can hold.
+    #[arg(skip)]
+    pub gateway: Gateway,
 
     /// What is logged, e.g. info or countersign=debug,warn [default: info]
     #[arg(long, env = "COUNTERSIGN_LOG", hide_env_values = true, value_name = "FILTER")]
@@ -147,6 +212,16 @@ pub enum VerifyAuth {
     Required,
     /// Never.
     Off,
+}
+
+/// What is done with a request that no route is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownRoutes {
+    /// It is denied.
+    Deny,
+    /// Any good live key passes.
+    Verify,
 }
 
 /// The form of a log line.
@@ -192,6 +267,13 @@ impl Layer {
             max_connections: self.max_connections.or(under.max_connections),
             max_watchers: self.max_watchers.or(under.max_watchers),
             watch_ring_events: self.watch_ring_events.or(under.watch_ring_events),
+            gateway_listen: self.gateway_listen.or(under.gateway_listen),
+            gateway_max_connections: self.gateway_max_connections.or(under.gateway_max_connections),
+            gateway_key_header: self.gateway_key_header.or(under.gateway_key_header),
+            gateway_secret_header: self.gateway_secret_header.or(under.gateway_secret_header),
+            gateway_trusted_hops: self.gateway_trusted_hops.or(under.gateway_trusted_hops),
+            gateway_unknown_routes: self.gateway_unknown_routes.or(under.gateway_unknown_routes),
+            gateway: under.gateway,
             log: self.log.or(under.log),
             log_format: self.log_format.or(under.log_format),
         }

@@ -9,6 +9,7 @@ mod client;
 mod credential_file;
 mod environment;
 mod file;
+mod gateway;
 mod layer;
 mod private_file;
 mod reference;
@@ -18,7 +19,8 @@ mod settings;
 pub use client::{ClientArgs, ClientSettings};
 pub use credential_file::{Credential, admin_env, read as read_credential_file};
 pub use environment::{unknown_variables, verify_secret};
-pub use layer::{Layer, LogFormat, Switch, VerifyAuth};
+pub use gateway::Gateway;
+pub use layer::{Layer, LogFormat, Switch, UnknownRoutes, VerifyAuth};
 pub use private_file::{
     create as create_private_file, in_words, quoted, read as read_private_file,
     replace as replace_private_file,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::gateway;
 use super::{Layer, LogFormat, SettingsError, Switch, VerifyAuth, file, private_file};
 use crate::domain::credential::Brands;
 use crate::store::{DatabaseUrl, Following};
@@ -44,6 +45,10 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where the pages for probes listen.
     pub http_listen: SocketAddr,
+    /// Where gateways ask over plain HTTP, if they may.
+    pub gateway_listen: Option<SocketAddr>,
+    /// What gateways are told.
+    pub gateway: rpc::gateway::Settings,
     /// The folder of what a server on SQLite keeps.
     pub data_dir: PathBuf,
     /// The file of root keys, if it was named; see [`Settings::root_key_file`].
@@ -74,6 +79,15 @@ impl Settings {
                 "listen and http-listen are both {listen}; gRPC and the probes need a port each"
             )));
         }
+        let taken = [listen, http_listen];
+        if let Some(address) =
+            layer.gateway_listen.filter(|own| taken.contains(own) && own.port() != 0)
+        {
+            return Err(SettingsError(format!(
+                "gateway-listen is {address}, which is taken; it needs a port of its own"
+            )));
+        }
+        let gateway = gateway::settings(&layer)?;
         let data_dir = layer.data_dir.unwrap_or_else(|| PathBuf::from("countersign-data"));
         let url = database_url(layer.database_url, layer.database_url_file.as_deref(), &data_dir)?;
         let brands = layer.brands.map_or_else(|| Ok(Brands::default()), Brands::new);
@@ -101,6 +115,10 @@ impl Settings {
         if let Some(connections) = layer.max_connections {
             transport.max_connections = at_least_one("max-connections", connections)?;
         }
+        if let Some(connections) = layer.gateway_max_connections {
+            transport.gateway_max_connections =
+                at_least_one("gateway-max-connections", connections)?;
+        }
         let mut rpc = rpc::Settings::default();
         if let Some(watchers) = layer.max_watchers {
             rpc.max_watchers = at_least_one("max-watchers", watchers)?;
@@ -116,6 +134,8 @@ impl Settings {
         Ok(Self {
             listen,
             http_listen,
+            gateway_listen: layer.gateway_listen,
+            gateway,
             data_dir,
             root_key_file: layer.root_key_file,
             brands,
@@ -158,6 +178,10 @@ impl Settings {
     pub fn describe(&self) -> Vec<(&'static str, String)> {
         let verify_auth =
             if self.middleware.require_verify_credential { "required" } else { "off" };
+        let unknown_routes = match self.gateway.unknown_routes {
+            rpc::gateway::UnknownRoutes::Deny => "deny",
+            rpc::gateway::UnknownRoutes::Verify => "verify",
+        };
         let brands: Vec<&str> = self.brands.iter().collect();
         let root_key_file = self.root_key_file().map(|file| file.display().to_string());
         vec![
@@ -175,6 +199,15 @@ impl Settings {
             ("max-connections", self.transport.max_connections.to_string()),
             ("max-watchers", self.rpc.max_watchers.to_string()),
             ("watch-ring-events", self.log.ring_events.to_string()),
+            (
+                "gateway-listen",
+                self.gateway_listen.map_or("off".to_owned(), |address| address.to_string()),
+            ),
+            ("gateway-max-connections", self.transport.gateway_max_connections.to_string()),
+            ("gateway-key-header", self.gateway.key_header.to_string()),
+            ("gateway-secret-header", self.gateway.secret_header.to_string()),
+            ("gateway-trusted-hops", self.gateway.trusted_hops.to_string()),
+            ("gateway-unknown-routes", unknown_routes.to_owned()),
             ("log", self.telemetry.filter().to_owned()),
             ("log-format", if self.telemetry.is_json() { "json" } else { "text" }.to_owned()),
         ]

@@ -20,6 +20,7 @@ pub mod permission;
 pub mod position;
 pub mod random;
 pub mod replica;
+pub mod route;
 pub mod scope;
 pub mod seal;
 pub mod time;

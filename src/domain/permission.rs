@@ -73,10 +73,12 @@ pub enum Verb {
     Verify,
     /// `KeyVerifier.BatchVerify`, where callers need a credential
     BatchVerify,
+    /// Envoy's `Authorization.Check`, where callers need a credential
+    Check,
 }
 
 /// The one table of verbs: the full gRPC method name, and the permission that it needs.
-pub const VERBS: [(Verb, &str, Permission); 15] = [
+pub const VERBS: [(Verb, &str, Permission); 16] = [
     (Verb::CreateKey, "countersign.v1.KeyAdmin/CreateKey", Permission::KeysWrite),
     (Verb::GetKey, "countersign.v1.KeyAdmin/GetKey", Permission::KeysRead),
     (Verb::ListKeys, "countersign.v1.KeyAdmin/ListKeys", Permission::KeysRead),
@@ -92,6 +94,7 @@ pub const VERBS: [(Verb, &str, Permission); 15] = [
     (Verb::ListReplicas, "countersign.v1.KeyAdmin/ListReplicas", Permission::KeysRead),
     (Verb::Verify, "countersign.v1.KeyVerifier/Verify", Permission::VerifyCall),
     (Verb::BatchVerify, "countersign.v1.KeyVerifier/BatchVerify", Permission::VerifyCall),
+    (Verb::Check, "envoy.service.auth.v3.Authorization/Check", Permission::VerifyCall),
 ];
 
 impl Verb {

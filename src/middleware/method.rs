@@ -2,8 +2,8 @@
 
 use crate::domain::permission::{Permission, VERBS, Verb};
 
-/// What everything of our own package begins with.
-const PACKAGE: &str = "/countersign.";
+/// What everything that we serve for others than probes and tools begins with.
+const PACKAGES: [&str; 2] = ["/countersign.", "/envoy."];
 
 /// Who may call a path at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,14 +12,14 @@ pub(super) enum Door {
     Open,
     /// Anybody, or only holders of a credential: a setting says so for `KeyVerifier`.
     Verifier(Verb),
-    /// Only holders of a credential: all of our package that does not verify, so that a method which
+    /// Only holders of a credential: all of our packages that does not verify, so that a method which
     /// nobody thought of here is shut.
     Admin,
 }
 
 /// The door of a request's path.
 pub(super) fn door(path: &str) -> Door {
-    if !path.starts_with(PACKAGE) {
+    if !PACKAGES.iter().any(|package| path.starts_with(package)) {
         return Door::Open;
     }
     match find(path) {
@@ -89,6 +89,7 @@ mod tests {
         assert_eq!(door("/countersign.v1.KeyAdmin/Later"), Door::Admin);
         assert_eq!(door("/countersign.v1.KeyVerifier/Later"), Door::Admin);
         assert_eq!(door("/countersign.v2.KeyVerifier/Verify"), Door::Admin);
+        assert_eq!(door("/envoy.service.auth.v3.Authorization/Later"), Door::Admin);
         assert_eq!(door("/grpc.health.v1.Health/Check"), Door::Open);
         assert_eq!(door("/"), Door::Open);
     }

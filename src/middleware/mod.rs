@@ -41,7 +41,7 @@ const MESSAGE_ARRIVES_WITHIN: Duration = Duration::from_secs(10);
 pub struct Settings {
     /// The most requests to our own services in work at once on this replica, watches included; one more is turned away.
     pub max_in_flight: usize,
-    /// Whether callers of `KeyVerifier` need a credential of their own, whose key holds
+    /// Whether callers of `KeyVerifier`, and Envoy, need a credential of their own, whose key holds
     /// `countersign.verify:call`.
     pub require_verify_credential: bool,
 }

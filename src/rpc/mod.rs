@@ -1,4 +1,4 @@
-//! The contract as code: the generated messages, their conversions, and the two services.
+//! The contract as code: the generated messages, their conversions, and the services.
 //!
 //! In: requests that passed the middleware, with the [`Principal`](crate::domain::permission::Principal)
 //! that it found. Out: replies, or a status made in [`status`] and nowhere else. Each method only
@@ -9,6 +9,7 @@ mod at_least;
 mod batch_verify;
 pub mod codec;
 mod convert;
+pub mod gateway;
 mod key_admin;
 mod key_verifier;
 pub mod proto;
@@ -21,6 +22,7 @@ mod watch;
 mod wire;
 
 pub use at_least::AtLeast;
+pub use gateway::Gateway;
 pub use key_admin::KeyAdminService;
 pub use key_verifier::KeyVerifierService;
 

@@ -1,4 +1,4 @@
-//! What the build generates from `proto/countersign/v1`: messages, clients and server traits.
+//! What the build generates from `proto/countersign/v1` and `third_party/proto`: messages, clients and server traits.
 
 #![allow(
     missing_docs,
@@ -12,6 +12,11 @@
 
 tonic::include_proto!("countersign.v1");
 
-/// The whole contract with its comments, as `google.protobuf.FileDescriptorSet`: what reflection serves.
+/// What gateways speak: `envoy.service.auth.v3`, and what it is made of.
+pub mod gateway {
+    include!(concat!(env!("OUT_DIR"), "/gateway.rs"));
+}
+
+/// The whole contract and Envoy's with their comments, as `google.protobuf.FileDescriptorSet`: what reflection serves.
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::proto::gateway::envoy::config::core::v3::HeaderValue;
+use super::proto::gateway::envoy::service::auth::v3::attribute_context::HttpRequest;
 use super::proto::verify_request::Presented;
 use super::proto::{CreateKeyResponse, Credential, RotateKeyResponse, VerifyRequest};
 
@@ -74,9 +76,28 @@ impl fmt::Debug for RotateKeyResponse {
     }
 }
 
+impl fmt::Debug for HeaderValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeaderValue").field("key", &self.key).field("value", &REDACTED).finish()
+    }
+}
+
+/// A request as a gateway tells of it: its headers and its query may hold a credential.
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .field("host", &self.host)
+            .field("headers", &REDACTED)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::proto::BatchVerifyRequest;
+    use super::super::proto::gateway::envoy::service::auth::v3::attribute_context::Request;
+    use super::super::proto::gateway::envoy::service::auth::v3::{AttributeContext, CheckRequest};
     use super::*;
 
     const SECRET: &str = "css_live_not-to-be-seen";
@@ -106,5 +127,15 @@ mod tests {
         hides_the_secret(&pair());
         hides_the_secret(&verify_request(token()));
         hides_the_secret(&batch);
+        let value = HeaderValue { value: SECRET.to_owned(), ..HeaderValue::default() };
+        hides_the_secret(&value);
+        let http = HttpRequest {
+            headers: [("x-secret-key".to_owned(), SECRET.to_owned())].into(),
+            path: format!("/?key={SECRET}"),
+            ..HttpRequest::default()
+        };
+        let request = Some(Request { http: Some(http), ..Request::default() });
+        let attributes = Some(AttributeContext { request, ..AttributeContext::default() });
+        hides_the_secret(&CheckRequest { attributes });
     }
 }

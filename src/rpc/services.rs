@@ -1,4 +1,4 @@
-//! What a listener serves: the two services, reflection and health, behind their paths.
+//! What a listener serves: our services, reflection and health, behind their paths.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -18,10 +18,13 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tower::Service;
 
 use super::proto::FILE_DESCRIPTOR_SET;
+use super::proto::gateway::envoy::service::auth::v3::authorization_server::{
+    AuthorizationServer, SERVICE_NAME as AUTHORIZATION,
+};
 use super::proto::key_admin_server::{KeyAdminServer, SERVICE_NAME as KEY_ADMIN};
 use super::proto::key_verifier_server::SERVICE_NAME as KEY_VERIFIER;
 use super::status::MAX_REQUEST_BYTES;
-use super::{KeyAdminService, KeyVerifierService};
+use super::{Gateway, KeyAdminService, KeyVerifierService};
 use crate::domain::Error;
 
 /// What the health service says of the whole server (the empty name) and of each service. All listeners
@@ -48,7 +51,7 @@ impl Health {
     }
 
     async fn set(&self, status: ServingStatus) {
-        for service in ["", KEY_ADMIN, KEY_VERIFIER] {
+        for service in ["", KEY_ADMIN, KEY_VERIFIER, AUTHORIZATION] {
             self.0.set_service_status(service, status).await;
         }
     }
@@ -61,6 +64,7 @@ impl Health {
 #[derive(Clone)]
 pub struct Services {
     verifier: Option<KeyVerifierService>,
+    gateway: Option<AuthorizationServer<Gateway>>,
     routes: Routes,
 }
 
@@ -72,6 +76,7 @@ pub struct Services {
 pub fn services(
     admin: Option<KeyAdminService>,
     verifier: Option<KeyVerifierService>,
+    gateway: Option<Gateway>,
     health: &Health,
 ) -> Result<Services, Error> {
     let mut names = vec![
@@ -81,6 +86,7 @@ pub fn services(
     ];
     names.extend(admin.is_some().then_some(KEY_ADMIN));
     names.extend(verifier.is_some().then_some(KEY_VERIFIER));
+    names.extend(gateway.is_some().then_some(AUTHORIZATION));
     let reflection = || {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -95,11 +101,14 @@ pub fn services(
     if let Some(admin) = admin {
         routes.add_service(KeyAdminServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES));
     }
+    let gateway = gateway.map(|gateway| {
+        AuthorizationServer::new(gateway).max_decoding_message_size(MAX_REQUEST_BYTES)
+    });
     routes.add_service(HealthServer::new(HealthService::from_health_reporter(health.0.clone())));
     routes.add_service(reflection().build_v1().map_err(unreadable)?);
     // What grpcurl up to 1.8 speaks.
     routes.add_service(reflection().build_v1alpha().map_err(unreadable)?);
-    Ok(Services { verifier, routes: routes.routes().prepare() })
+    Ok(Services { verifier, gateway, routes: routes.routes().prepare() })
 }
 
 impl<B> Service<Request<B>> for Services
@@ -118,9 +127,12 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let service = request.uri().path().split('/').nth(1);
-        let way = match &mut self.verifier {
-            Some(verifier) if service == Some(KEY_VERIFIER) => {
+        let way = match (&mut self.verifier, &mut self.gateway) {
+            (Some(verifier), _) if service == Some(KEY_VERIFIER) => {
                 Way::Verification { answer: verifier.call(request) }
+            }
+            (_, Some(gateway)) if service == Some(AUTHORIZATION) => {
+                Way::Verification { answer: gateway.call(request) }
             }
             _ => Way::Routed { answer: self.routes.call(request) },
         };
@@ -163,7 +175,7 @@ mod tests {
 
     #[tokio::test]
     async fn reflection_reads_all_descriptors() {
-        assert!(services(None, None, &Health::starting().await).is_ok());
+        assert!(services(None, None, None, &Health::starting().await).is_ok());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The pages for probes: `/livez` and `/readyz`, over HTTP/1.
+//! HTTP/1: the pages for probes (`/livez` and `/readyz`), and whatever else has pages of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::accept::accept;
 
-/// The most connections at once: probes and people, not traffic.
+/// The most connections for the pages at once: probes and people, not traffic.
 const MAX_CONNECTIONS: usize = 256;
 /// How long a request may take to arrive.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// The longest head of a request. Gateways pass on what clients send them, of which they take 64 KiB at most.
+const MAX_HEAD_BYTES: usize = 128 * 1024;
 /// A page that is not finished by then will not be.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -50,9 +52,18 @@ async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
 }
 
 /// Serves the pages until `shutdown` is said.
-pub async fn serve(listener: TcpListener, pages: Pages, shutdown: CancellationToken) {
-    let routes = pages.routes();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+pub async fn serve_pages(listener: TcpListener, pages: Pages, shutdown: CancellationToken) {
+    serve(listener, pages.routes(), MAX_CONNECTIONS, shutdown).await;
+}
+
+/// Serves these routes until `shutdown` is said, to at most so many connections at once.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    max_connections: usize,
+    shutdown: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
     let each = shutdown.clone();
     accept(listener, shutdown, move |socket, _| {
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
@@ -70,6 +81,7 @@ async fn connection(socket: TcpStream, routes: Router, shutdown: CancellationTok
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)
+        .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes));
     tokio::pin!(connection);
     tokio::select! {

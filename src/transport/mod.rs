@@ -6,6 +6,7 @@
 //!   listener ─► acceptor ── round robin ──┬─► bounded ─► verify-0: HTTP/2 ─► service
 //!               cap, EMFILE back-off      └─► bounded ─► verify-1: HTTP/2 ─► service
 //!   listener ─► acceptor ─► HTTP/1 pages for probes
+//!   listener ─► acceptor ─► HTTP/1 for gateways
 //! ```
 //!
 //! In: listeners, a factory of services, and the word to stop. Out: bytes. A connection lives on one
@@ -23,17 +24,19 @@ mod threads;
 use std::time::Duration;
 
 pub use accept::{BindError, bind};
-pub use http::{Pages, Readiness, serve as serve_pages};
+pub use http::{Pages, Readiness, serve as serve_http, serve_pages};
 pub use signals::Signals;
 pub use threads::{Verifiers, serve};
 
-/// Limits of the gRPC listener.
+/// Limits of the listeners.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Threads that serve gRPC, each with a runtime of its own.
     pub verify_threads: usize,
     /// The most gRPC connections at once; a socket above it is closed at once.
     pub max_connections: usize,
+    /// The most connections of gateways over plain HTTP at once; a socket above it is closed at once.
+    pub gateway_max_connections: usize,
     /// How long a new connection may take to open the conversation. 10 s
     pub opening_limit: Duration,
     /// How long connections may take to finish after the word to stop. 8 s, so that with what comes
@@ -47,6 +50,7 @@ impl Default for Settings {
         Self {
             verify_threads: cores,
             max_connections: 10_000,
+            gateway_max_connections: 1_024,
             opening_limit: Duration::from_secs(10),
             drain: Duration::from_secs(8),
         }

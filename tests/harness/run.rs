@@ -32,6 +32,16 @@ pub fn faketime() -> PathBuf {
     variable("CSTEST_FAKETIME").into()
 }
 
+/// The program curl.
+pub fn curl() -> PathBuf {
+    variable("CSTEST_CURL").into()
+}
+
+/// The program nginx.
+pub fn nginx() -> PathBuf {
+    variable("CSTEST_NGINX").into()
+}
+
 /// Where grpcurl, buf and Python with grpcio are.
 pub fn tools_dir() -> PathBuf {
     variable("CSTEST_TOOLS").into()

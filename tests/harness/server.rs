@@ -25,6 +25,7 @@ pub struct Server {
     log: PathBuf,
     grpc: String,
     http: String,
+    gateways: Option<String>,
 }
 
 impl Builder {
@@ -63,7 +64,15 @@ impl Builder {
     pub fn begin(self) -> Starting {
         let (log, file) = run::log_file(&self.store.name);
         let running = self.program().start(file);
-        Starting { builder: self, running, log, grpc: None, http: None, said_ready: false }
+        Starting {
+            builder: self,
+            running,
+            log,
+            grpc: None,
+            http: None,
+            gateways: None,
+            said_ready: false,
+        }
     }
 
     /// Starts it and waits until it is ready.
@@ -84,6 +93,7 @@ pub struct Starting {
     log: PathBuf,
     grpc: Option<String>,
     http: Option<String>,
+    gateways: Option<String>,
     said_ready: bool,
 }
 
@@ -95,6 +105,7 @@ impl Starting {
             match words[..] {
                 ["gRPC", address, ..] => self.grpc = Some(address.to_owned()),
                 ["HTTP", address, ..] => self.http = Some(address.to_owned()),
+                ["gateways", address, ..] => self.gateways = Some(address.to_owned()),
                 ["ready", ..] => self.said_ready = true,
                 _ => {}
             }
@@ -114,10 +125,10 @@ impl Starting {
             panic!("the server ended before it was ready ({status}):\n{log}");
         }
         self.builder.store.record_canaries();
-        let Self { builder, running, log, grpc, http, .. } = self;
+        let Self { builder, running, log, grpc, http, gateways, .. } = self;
         let named = grpc.zip(http);
         let (grpc, http) = named.expect("the server names its addresses before it says ready");
-        Server { builder, running, log, grpc, http }
+        Server { builder, running, log, grpc, http, gateways }
     }
 }
 
@@ -154,6 +165,11 @@ impl Server {
     /// The URL of the health and metrics pages.
     pub fn http(&self) -> String {
         format!("http://{}", self.http)
+    }
+
+    /// `host:port` where gateways ask over plain HTTP.
+    pub fn gateways(&self) -> &str {
+        self.gateways.as_deref().expect("--gateway-listen was said")
     }
 
     /// The first admin's credential.

@@ -23,6 +23,19 @@ pub fn of_postgres(name: &str) -> Program {
     Program::new(run::postgres_programs().join(name))
 }
 
+pub fn envoy() -> Program {
+    tool("envoy").with_a_clean_environment()
+}
+
+pub fn nginx() -> Program {
+    Program::new(run::nginx()).with_a_clean_environment()
+}
+
+/// Nothing of the user's own settings for it.
+pub fn curl() -> Program {
+    Program::new(run::curl()).with_a_clean_environment().args(["--disable", "--noproxy", "*"])
+}
+
 /// Pools connections to PostgreSQL.
 pub fn pgbouncer() -> Program {
     Program::new(run::pgbouncer())

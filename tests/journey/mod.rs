@@ -35,7 +35,10 @@ on_both_databases! {
         let person = Person::anonymous(&server);
 
         let services = person.asks(&["list"]);
-        for service in ["countersign.v1.KeyAdmin", "countersign.v1.KeyVerifier", "grpc.health.v1.Health"] {
+        for service in [
+            "countersign.v1.KeyAdmin", "countersign.v1.KeyVerifier", "envoy.service.auth.v3.Authorization",
+            "grpc.health.v1.Health",
+        ] {
             assert!(services.lines().any(|line| line == service), "{service} is not in\n{services}");
         }
         let methods = person.asks(&["list", "countersign.v1.KeyAdmin"]);

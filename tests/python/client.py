@@ -145,7 +145,8 @@ class Operator(WithServer):
 
     def test_each_service_says_that_it_is_serving(self):
         health = health_pb2_grpc.HealthStub(self.channel)
-        for service in ("", "countersign.v1.KeyAdmin", "countersign.v1.KeyVerifier"):
+        for service in ("", "countersign.v1.KeyAdmin", "countersign.v1.KeyVerifier",
+                        "envoy.service.auth.v3.Authorization"):
             reply = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=DEADLINE)
             self.assertEqual(reply.status, health_pb2.HealthCheckResponse.SERVING, service)
         with self.assertRaises(grpc.RpcError) as failed:

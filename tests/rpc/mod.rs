@@ -2,6 +2,7 @@
 //! test in `permissions` finds an RPC that has no file here.
 
 mod callers;
+mod check;
 mod create_key;
 mod delete_key;
 mod disable_key;

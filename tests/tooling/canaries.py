@@ -23,7 +23,7 @@ CHUNK = 32 << 20
 OVERLAP = 512  # more than any form of a canary is long
 
 # Where a secret belongs: files that the server or an operator keeps with mode 0600.
-ALLOWED = ("admin.env", "root-key*", "*.credential", "*.allow-secrets")
+ALLOWED = ("admin.env", "root-key*", "*.credential", "*.allow-secrets", "*.allow-secrets.yaml")
 
 TEXT, DECIMAL = "text", "decimal"
 TEXT_CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"

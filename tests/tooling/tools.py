@@ -41,7 +41,7 @@ def read(path):
 
 
 def install(root):
-    """grpcurl, buf and a Python with grpcio and Helm in `.tools/`; at once when the stamp says that they are there."""
+    """grpcurl, buf, Envoy and a Python with grpcio and Helm in `.tools/`; at once when the stamp says so."""
     tools = os.path.join(root, ".tools")
     os.makedirs(tools, exist_ok=True)
     with open(os.path.join(tools, "lock"), "w", encoding="utf-8") as lock:
@@ -50,7 +50,7 @@ def install(root):
         stamp = stamp_of(root, tools)
         if os.path.exists(stamp_path) and read(stamp_path) == stamp:
             return tools
-        say("installing grpcurl, buf, grpcio and Helm into .tools/")
+        say("installing grpcurl, buf, Envoy, grpcio and Helm into .tools/")
         make_venv(tools)
         pip_install(root, tools)
         link_programs(tools)
@@ -110,6 +110,10 @@ def link_programs(tools):
     os.symlink("../venv/bin/buf", os.path.join(folder, "buf"))
     if not runs(os.path.join(folder, "buf")):
         raise Failure("the packaged buf does not run here")
+    envoy = next(iter(glob.glob(os.path.join(tools, "venv/lib/python*/site-packages/envoy/_bin/envoy"))), None)
+    if not envoy or not runs(envoy):
+        raise Failure(f"the packaged Envoy does not run on {os.uname().machine}")
+    os.symlink(os.path.relpath(envoy, folder), os.path.join(folder, "envoy"))
     # A link would not do: Python finds its packages by the path that it was called by.
     python = os.path.join(folder, "python")
     with open(python, "w", encoding="utf-8") as file:

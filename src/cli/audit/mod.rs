@@ -20,7 +20,7 @@ pub(super) struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Check the whole log and every key against it; needs the database and the root key, no server
-    Check(SettingsArgs),
+    Check(Box<SettingsArgs>),
     /// List events, all pages of them, oldest first
     List {
         #[command(flatten)]
@@ -39,7 +39,7 @@ enum Command {
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     match args.command {
-        Command::Check(args) => check::run(args),
+        Command::Check(args) => check::run(*args),
         Command::List { args, client } => {
             with_server(client, |server| async move { list::run(&server, args).await })
         }

@@ -10,6 +10,15 @@ use crate::config::{Settings, quoted};
 /// The request of the first command: a key that a person can play with.
 const FIRST_KEY: &str = r#"{"key": {"account_id": "acme", "application_id": "billing", "environment": "ENVIRONMENT_LIVE", "display_name": "my first key", "scopes": ["transactions:read"]}}"#;
 
+/// The addresses that were really bound.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Addresses {
+    pub(super) grpc: SocketAddr,
+    pub(super) http: SocketAddr,
+    /// Where gateways ask over plain HTTP, if they may.
+    pub(super) gateways: Option<SocketAddr>,
+}
+
 /// Prints it.
 pub(super) fn print(text: &str) {
     // Nobody has to watch a server start.
@@ -18,13 +27,9 @@ pub(super) fn print(text: &str) {
     }
 }
 
-/// `grpc` and `http` are the addresses that were really bound.
-pub(super) fn text(
-    settings: &Settings,
-    grpc: SocketAddr,
-    http: SocketAddr,
-    credential: &Whereabouts,
-) -> String {
+/// What a server says once it is ready.
+pub(super) fn text(settings: &Settings, addresses: Addresses, credential: &Whereabouts) -> String {
+    let Addresses { grpc, http, gateways } = addresses;
     let verify = if settings.middleware.require_verify_credential {
         "callers need a credential with countersign.verify:call"
     } else {
@@ -42,6 +47,9 @@ pub(super) fn text(
             settings.log.max_staleness.as_secs_f64()
         ),
     ];
+    if let Some(address) = gateways {
+        lines.insert(4, format!("  gateways    {address}"));
+    }
     match credential {
         Whereabouts::File(file) => {
             lines.push(format!("  credential  {}", file.display()));
@@ -101,9 +109,13 @@ mod tests {
         let grpc = SocketAddr::from(([0, 0, 0, 0], 50051));
         let http = SocketAddr::from(([127, 0, 0, 1], 8080));
         let file = Whereabouts::File("my data/admin.env".into());
-        let text = text(&settings, grpc, http, &file);
+        let gateways = Some(SocketAddr::from(([127, 0, 0, 1], 8081)));
+        let text = text(&settings, Addresses { grpc, http, gateways }, &file);
         assert!(text.contains("\n  gRPC        0.0.0.0:50051\n"), "{text}");
-        assert!(text.contains("\n  HTTP        127.0.0.1:8080\n"), "{text}");
+        assert!(
+            text.contains("\n  HTTP        127.0.0.1:8080\n  gateways    127.0.0.1:8081\n"),
+            "{text}"
+        );
         assert!(text.contains("(set -a; . 'my data/admin.env'; grpcurl "), "{text}");
         assert!(text.contains(" 127.0.0.1:50051 countersign.v1.KeyAdmin/CreateKey)"), "{text}");
         assert!(text.ends_with("\nready\n"), "{text}");

@@ -66,6 +66,10 @@ pub enum InvalidScope {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequiredScope<'q>(&'q str);
 
+/// A required scope that is kept for later requests, as in a table of routes. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeptScope(Arc<str>);
+
 /// A scope that a key was granted. Cheap to clone, ordered as text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantedScope(Arc<str>);
@@ -88,6 +92,23 @@ impl<'q> RequiredScope<'q> {
     /// Whether only the very same scope covers it.
     pub fn is_reserved(&self) -> bool {
         self.0.starts_with(RESERVED_PREFIX)
+    }
+}
+
+impl KeptScope {
+    /// Reads a required scope.
+    pub fn parse(text: &str) -> Result<Self, InvalidScope> {
+        RequiredScope::parse(text).map(|scope| Self(scope.as_str().into()))
+    }
+
+    /// The scope as a request asks for it.
+    pub fn required(&self) -> RequiredScope<'_> {
+        RequiredScope(&self.0)
+    }
+
+    /// The scope as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -145,7 +166,7 @@ macro_rules! prints_as_text {
     )*};
 }
 
-prints_as_text!(RequiredScope<'_>, GrantedScope);
+prints_as_text!(RequiredScope<'_>, KeptScope, GrantedScope);
 
 /// The grammar of a scope in which `*` may stand for a segment.
 fn check_segments(text: &str) -> Result<(), InvalidScope> {
