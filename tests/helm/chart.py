@@ -22,7 +22,11 @@ EXISTING = {"database": {"type": "postgres", "existingSecret": "mine"}, "rootKey
 ALL_SETTINGS = {
     "database-max-connections": 20, "database-listen": "off", "max-staleness": "10s", "brands": ["acme", "cs"],
     "verify-auth": "off", "verify-threads": 3, "max-connections": 1_000_000, "max-watchers": 7,
-    "watch-ring-events": 1_000_000, "log": "countersign=debug,warn", "log-format": "text",
+    "watch-ring-events": 1_000_000, "gateway-key-header": "x-key", "gateway-secret-header": "x-secret",
+    "gateway-trusted-hops": 1, "gateway-unknown-routes": "verify",
+    "gateway": {"routes": [{"path": "/v1/{account}/**", "methods": ["GET"], "scopes": ["a:read"],
+                            "account": "{account}", "application": "billing", "environment": "test"}]},
+    "log": "countersign=debug,warn", "log-format": "text",
 }
 EVERYTHING = {
     "commonLabels": {"team": "platform"},
