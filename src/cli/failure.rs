@@ -20,6 +20,8 @@ pub(super) enum Failure {
     Denied,
     /// `audit check` found faults. They are on standard output.
     Faults,
+    /// A change is made, but does not hold everywhere as was asked for. All that is said already.
+    NotEverywhere,
     /// In one line that says what to do.
     Said(String),
     /// In one line why no answer came. What was asked for may have been done.
@@ -88,7 +90,7 @@ impl Failure {
                 let _ = output::text(&text);
                 return ExitCode::SUCCESS;
             }
-            Self::Denied | Self::Faults => return ExitCode::from(NO),
+            Self::Denied | Self::Faults | Self::NotEverywhere => return ExitCode::from(NO),
             Self::Unread => {}
             Self::Usage(text) => output::to_stderr(&text),
             Self::Said(what) => output::error(&what),
