@@ -4,7 +4,7 @@ BUF := .tools/bin/buf
 BASELINE := tests/baseline/countersign.binpb
 
 .PHONY: bench bench-baseline bench-compare bench-postgres simulate capacity help build run test planted check fmt \
-	fmt-check clippy deny proto-baseline clean
+	fmt-check clippy deny proto-baseline chart-values clean
 
 help:
 	@echo 'make build           the release binary'
@@ -19,6 +19,7 @@ help:
 	@echo 'make capacity        memory and start-up time of 1,000,000 keys (KEYS=… for another number)'
 	@echo 'make fmt             format the sources'
 	@echo 'make proto-baseline  accept the present proto files as what must stay compatible'
+	@echo 'make chart-values    the table in helm/countersign/README.md, from the comments in values.yaml'
 	@echo 'make clean           remove what was built and installed here (not ./countersign-data)'
 
 build:
@@ -71,6 +72,10 @@ proto-baseline:
 	python3 tests/run.py --tools-only
 	mkdir -p $(dir $(BASELINE))
 	$(BUF) build proto --exclude-source-info -o $(BASELINE)
+
+chart-values:
+	python3 tests/run.py --tools-only
+	.tools/bin/python helm/values_table.py
 
 clean:
 	cargo clean

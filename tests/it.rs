@@ -22,6 +22,7 @@ mod contract;
 mod durability;
 mod errors;
 mod harness_itself;
+mod helm;
 mod house;
 mod journey;
 mod middleware;

@@ -10,6 +10,7 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Request, Response, Status, TimeoutExpired};
+use tonic_health::pb::health_client::HealthClient;
 
 use super::failure::Failure;
 use crate::config::{ClientArgs, ClientSettings, Credential};
@@ -99,6 +100,11 @@ impl Server {
 
     pub(super) fn verifier(&self) -> Verifier {
         KeyVerifierClient::with_interceptor(self.channel.clone(), self.presents.clone())
+    }
+
+    /// Presents nothing.
+    pub(super) fn health(&self) -> HealthClient<Channel> {
+        HealthClient::new(self.channel.clone())
     }
 
     /// Calls that tell the server when we stop waiting, so that what waits for other replicas is answered before.

@@ -22,6 +22,8 @@ pub(super) enum Failure {
     Faults,
     /// A change is made, but does not hold everywhere as was asked for. All that is said already.
     NotEverywhere,
+    /// `health` answered that the server does not serve. It is on standard output.
+    Unhealthy,
     /// In one line that says what to do.
     Said(String),
     /// In one line why no answer came. What was asked for may have been done.
@@ -90,7 +92,9 @@ impl Failure {
                 let _ = output::text(&text);
                 return ExitCode::SUCCESS;
             }
-            Self::Denied | Self::Faults | Self::NotEverywhere => return ExitCode::from(NO),
+            Self::Denied | Self::Faults | Self::Unhealthy | Self::NotEverywhere => {
+                return ExitCode::from(NO);
+            }
             Self::Unread => {}
             Self::Usage(text) => output::to_stderr(&text),
             Self::Said(what) => output::error(&what),

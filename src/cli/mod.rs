@@ -1,6 +1,6 @@
 //! The commands. `serve` composes the whole server; `migrate`, `bootstrap`, `root-key` and
-//! `check-config` work on what it needs; `keys`, `replicas`, `audit` and `verify` are an ordinary gRPC
-//! client; `store` is for emergencies.
+//! `check-config` work on what it needs; `keys`, `replicas`, `audit`, `verify` and `health` are an
+//! ordinary gRPC client; `store` is for emergencies.
 //!
 //! In: arguments. Out: an exit code, answers on standard output, and on standard error one line for
 //! what went wrong (a request with several bad fields adds a line for each). Nothing here decides what
@@ -12,6 +12,7 @@ mod call;
 mod check_config;
 mod failure;
 mod first_credential;
+mod health;
 mod json;
 mod keys;
 mod migrate;
@@ -42,9 +43,9 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, and for `verify` allowed; 1 `verify`: denied, \
-                          `audit check`: faults found; 2 anything that went wrong, with one line on \
-                          standard error that says what.";
+const EXIT_CODES: &str = "Exit codes: 0 done, for `verify` allowed, and for `health` serving; 1 `verify`: denied, \
+                          `audit check`: faults found, `health`: not serving; 2 anything that went wrong, \
+                          with one line on standard error that says what.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -64,6 +65,8 @@ enum Command {
     Verify(verify::Args),
     /// List the replicas that serve the store
     Replicas(replicas::Args),
+    /// Ask whether a server serves
+    Health(health::Args),
     /// Read the audit log, or check it
     Audit(audit::Args),
     /// Have a store go on that has lost changes
@@ -109,6 +112,7 @@ fn run_command(command: Command) -> Result<(), Failure> {
         Command::Keys(args) => keys::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Replicas(args) => replicas::run(args),
+        Command::Health(args) => health::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Store(args) => store::run(args),
     }

@@ -155,7 +155,7 @@ impl<F: Feed> Log<F> {
         let is_visible = || self.own_state(change) == ReplicaState::Confirmed;
         let end = shared.clock.uptime().saturating_add(shared.settings.visible_within).min(end);
         let (mut applied, mut leaving) = (shared.applied.subscribe(), shared.leaving.subscribe());
-        self.wake();
+        shared.wake.committed();
         tokio::select! {
             biased;
             // The senders live as long as the log does.

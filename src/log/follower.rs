@@ -18,7 +18,6 @@ use super::lease::Lease;
 use super::ring::Ring;
 use super::start::ApplyChange;
 use super::state::{Comparison, Followed, State};
-use super::timer::sleep_until;
 use super::{Settings, Shared};
 use crate::domain::Error;
 use crate::domain::audit::LoggedEvent;
@@ -47,8 +46,6 @@ impl<F> std::fmt::Debug for Follower<F> {
 
 /// What clocks of healthy machines differ by at the most, generously.
 const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(60);
-/// The least time between the beginnings of two polls that somebody asked for.
-const POLLS_APART: Duration = Duration::from_millis(5);
 /// The mark is kept at most this often.
 const MARK_EVERY: Duration = Duration::from_secs(1);
 
@@ -163,14 +160,7 @@ impl<F: Feed> Follower<F> {
                 }
             }
             let interval = self.settings().poll_interval;
-            tokio::select! {
-                biased;
-                () = sleep_until(timer, clock, began + interval) => {}
-                () = self.shared.wake.notified() => {
-                    // Whoever wakes us often does not make us ask more often than this.
-                    sleep_until(timer, clock, began + POLLS_APART).await;
-                }
-            }
+            self.shared.wake.next(timer, clock, began, interval).await;
         }
     }
 

@@ -113,7 +113,7 @@ impl<F: Feed> Follower<F> {
         if !self.feed.beat(&self.row.id, beat, followed.revision, followed.leaf).await? {
             self.void(term);
             // A poll tells which.
-            self.shared.wake.notify_one();
+            self.shared.wake.ask();
             return Err(Error::Unavailable("the row is gone, or the database has another log"));
         }
         Ok(())

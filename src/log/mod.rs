@@ -29,6 +29,7 @@ mod start;
 mod state;
 mod subscription;
 mod timer;
+mod wake;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -48,6 +49,7 @@ pub use timer::{Timer, TokioTimer};
 
 use self::membership::{LEAVE_WITHIN, Look};
 use self::timer::timeout;
+use self::wake::Wake;
 use crate::domain::ids::StoreId;
 use crate::domain::position::Position;
 use crate::domain::replica::{EpochStart, ReplicaRow};
@@ -121,7 +123,7 @@ struct Shared<F> {
     applied: watch::Sender<u64>,
     /// Counts the logs that took another's place here.
     replaced: AtomicU64,
-    wake: Notify,
+    wake: Wake,
     row_is_gone: Notify,
     /// The newest look at all rows.
     look: watch::Sender<Arc<Look>>,
@@ -156,7 +158,7 @@ impl<F> Shared<F> {
             ring: Mutex::new(ring),
             applied: watch::Sender::new(0),
             replaced: AtomicU64::new(0),
-            wake: Notify::new(),
+            wake: Wake::default(),
             row_is_gone: Notify::new(),
             look: watch::Sender::new(Arc::new(look)),
             waiting: AtomicUsize::new(0),
@@ -242,7 +244,7 @@ impl<F: Feed> Log<F> {
 
     /// Makes the follower poll now instead of at its next turn.
     pub fn wake(&self) {
-        self.shared.wake.notify_one();
+        self.shared.wake.ask();
     }
 
     /// Follows the events after a revision: replayed from the store, then live.

@@ -3,6 +3,7 @@
 mod audit;
 mod bootstrap;
 mod failures;
+mod health;
 mod keys;
 mod offline;
 mod secrets;
@@ -142,8 +143,8 @@ fn no_command_is_without_a_test() {
     let mut commands = Vec::new();
     leaves(&countersign::cli::command(), &mut commands);
     assert!(commands.len() > 15, "{commands:?}");
-    let tests =
-        ["audit", "bootstrap", "keys", "offline", "store", "verify", "waiting"].map(|name| {
+    let tests = ["audit", "bootstrap", "health", "keys", "offline", "store", "verify", "waiting"]
+        .map(|name| {
             let path = tools::in_repository("tests/cli").join(format!("{name}.rs"));
             std::fs::read_to_string(path).expect("it is beside this file")
         });

@@ -74,3 +74,16 @@ fn a_second_start_keeps_what_the_first_made() {
     let line = printed.iter().find(|line| line.contains("grpcurl")).expect("it prints a line");
     secret_of(&shell(&folder, line.trim()).run().succeeded().json());
 }
+
+#[test]
+fn an_empty_file_is_not_taken_for_a_credential() {
+    let folder = run::new_data_dir(&run::unique_name());
+    let data = folder.join("countersign-data");
+    std::fs::create_dir(&data).expect("the folder takes folders");
+    let file = data.join("admin.env");
+    std::fs::write(&file, "").expect("the folder takes files");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let (_server, printed) = serve_in(&folder);
+    let line = printed.iter().find(|line| line.contains("grpcurl")).expect("it prints a line");
+    secret_of(&shell(&folder, line.trim()).run().succeeded().json());
+}

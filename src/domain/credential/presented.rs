@@ -60,28 +60,28 @@ pub fn from_token<'a>(token: &'a str, brands: &Brands) -> Presented<'a> {
 
 /// Whether a key can have this id; see [`KeyId::parse`].
 pub(in crate::domain) fn check_key_id(text: &str, brands: &Brands) -> Result<(), MalformedKeyId> {
+    let branded = brands.strip(text);
+    if let Some(Branded::KeyId(rest)) = &branded {
+        let digits = rest.strip_prefix("live_").or_else(|| rest.strip_prefix("test_"));
+        // The common case first: its grammar is narrower than the shape of all ids.
+        if digits.is_some_and(|digits| base62::is_128(digits.as_bytes())) {
+            return Ok(());
+        }
+    }
     KeyId::check_shape(text)?;
-    match brands.strip(text) {
+    match branded {
         None => Ok(()),
         Some(Branded::Secret(_)) => Err(MalformedKeyId::IsSecret),
-        Some(Branded::KeyId(rest)) => {
-            let digits = rest.strip_prefix("live_").or_else(|| rest.strip_prefix("test_"));
-            let native = digits.is_some_and(|digits| base62::is_128(digits.as_bytes()));
-            if native { Ok(()) } else { Err(MalformedKeyId::NotNative) }
-        }
+        Some(Branded::KeyId(_)) => Err(MalformedKeyId::NotNative),
     }
 }
 
 /// Whether a key can have this secret.
 pub(super) fn is_secret(text: &str, brands: &Brands) -> bool {
-    let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
-    if text.len() > MAX_SECRET_LEN || !printable {
-        return false;
-    }
     match brands.strip(text) {
-        None => true,
+        None => text.len() <= MAX_SECRET_LEN && text.bytes().all(|byte| byte.is_ascii_graphic()),
         Some(Branded::KeyId(_)) => false,
-        Some(Branded::Secret(_)) => secret::is_native(text, brands),
+        Some(Branded::Secret(rest)) => secret::is_native(text, rest),
     }
 }
 

@@ -1,0 +1,189 @@
+"""As much of a kubelet as it takes to run a rendered pod's program here: what it mounts is laid out under a folder,
+with the modes that Kubernetes gives, and the program gets the pod's arguments and variables and nothing else. The
+paths of its file system stand below that folder; nothing else is changed."""
+
+import base64
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+OURS = ("/etc/countersign", "/var/lib/countersign")
+# Everything is on loopback here, and ports are taken as they are free.
+LISTEN = {"COUNTERSIGN_LISTEN": "127.0.0.1:0", "COUNTERSIGN_HTTP_LISTEN": "127.0.0.1:0"}
+PATIENCE = 60
+
+
+class Cluster:
+    """Objects by kind and name: what a release has made, and the Secrets that its user has."""
+
+    def __init__(self, secrets=()):
+        self.objects = {}
+        self.users = {("Secret", name): entries for name, entries in dict(secrets).items()}
+
+    def apply(self, documents):
+        for document in documents:
+            self.objects[document["kind"], document["metadata"]["name"]] = document
+
+    def delete(self, documents):
+        for document in documents:
+            del self.objects[document["kind"], document["metadata"]["name"]]
+
+    def entries(self, kind, name):
+        """What a ConfigMap or Secret holds, as text."""
+        if (kind, name) in self.users:
+            return self.users[kind, name]
+        document = self.objects.get((kind, name))
+        if document is None:
+            raise AssertionError(f"there is no {kind} {name}: the pod would wait for it for ever")
+        encoded = {key: base64.b64decode(text).decode() for key, text in document.get("data", {}).items()
+                   if kind == "Secret"}
+        return encoded | document.get("stringData", {}) | (document.get("data", {}) if kind != "Secret" else {})
+
+
+class Pod:
+    """A pod's only container. `root` stands for its file system, `claims` has a folder for each volume that lasts."""
+
+    def __init__(self, spec, cluster, program, root, claims=None):
+        self.container, = spec["containers"]
+        self.program, self.root, self.cluster = program, root, cluster
+        self.mounted_over = []
+        volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
+        # As a runtime does it: what contains others comes first.
+        for mount in sorted(self.container.get("volumeMounts", []), key=lambda it: it["mountPath"].count("/")):
+            self._mount(mount, volumes.get(mount["name"]), claims or {})
+
+    def _mount(self, mount, volume, claims):
+        target = self.at(mount["mountPath"])
+        if volume is None:
+            folder = claims[mount["name"]]
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            if not os.path.islink(target):
+                os.symlink(folder, target)
+            return
+        if "emptyDir" in volume:
+            os.makedirs(target, exist_ok=True)
+            return
+        files, mode = self._files(volume)
+        if "subPath" in mount:
+            files, target = {os.path.basename(target): files[mount["subPath"]]}, os.path.dirname(target)
+        os.makedirs(target, exist_ok=True)
+        for name, text in files.items():
+            path = os.path.join(target, name)
+            if os.path.exists(path):
+                os.remove(path)
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chmod(path, mode)
+            if "subPath" in mount:
+                self.mounted_over.append(path)
+
+    def unmount(self):
+        """When the container ends: under a single file that was mounted into a volume lies the empty one that the
+        runtime had made there to mount it over, for all to read."""
+        for path in self.mounted_over:
+            os.remove(path)
+            with open(path, "x", encoding="utf-8"):
+                os.chmod(path, 0o755)
+
+    def _files(self, volume):
+        if "configMap" in volume:
+            source = volume["configMap"]
+            entries, mode = self.cluster.entries("ConfigMap", source["name"]), source.get("defaultMode", 0o644)
+            return {name: self.moved(text) for name, text in entries.items()}, mode
+        source = volume["secret"]
+        entries = self.cluster.entries("Secret", source["secretName"])
+        return {item["path"]: entries[item["key"]] for item in source["items"]}, source["defaultMode"]
+
+    def at(self, path):
+        return self.root + path
+
+    def moved(self, text):
+        for prefix in OURS:
+            text = text.replace(prefix, self.at(prefix))
+        return text
+
+    def environment(self):
+        """The pod's variables. Of this process's own only where programs are found."""
+        found = {}
+        for one in self.container.get("env", []):
+            value = one.get("value", "pod-0")  # the field of a pod, which is not in a manifest
+            for name, known in found.items():
+                value = value.replace(f"$({name})", known)
+            found[one["name"]] = self.moved(value)
+        return found | {"PATH": os.environ["PATH"]}
+
+    def run(self, args=None, more=(), patience=PATIENCE):
+        """Runs the container, or another command in it as `kubectl exec` would, to its end."""
+        args = [self.moved(arg) for arg in (self.container["args"] if args is None else args)]
+        return subprocess.run([self.program, *args], cwd=self.folder(), env=self.environment() | dict(more),
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=patience, check=False)
+
+    def folder(self):
+        folder = self.at(self.container.get("workingDir", ""))
+        os.makedirs(folder, exist_ok=True)
+        return folder
+
+    def start(self, log):
+        return Server(self, log)
+
+
+class Server:
+    """A server's container until `stop`; it has said that it is ready."""
+
+    def __init__(self, pod, log):
+        self.pod, self.log = pod, log
+        with open(log, "ab") as errors:
+            self.process = subprocess.Popen(
+                [pod.program, *pod.container["args"]], cwd=pod.folder(), env=pod.environment() | LISTEN,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True)
+        self.banner = []
+        try:
+            # Ends with its output, so also with a server that ends; a silent one is ended by whoever runs these tests.
+            for line in self.process.stdout:
+                self.banner.append(line)
+                if line == "ready\n":
+                    break
+            words = [line.split() for line in self.banner]
+            self.grpc, self.http = (next((it[1] for it in words if it[:1] == [name]), None) for name in ("gRPC", "HTTP"))
+            if self.banner[-1:] != ["ready\n"]:
+                with open(log, encoding="utf-8") as file:
+                    raise AssertionError(f"the server ended before it was ready: {file.read()[-2000:]}")
+        except BaseException:
+            self.kill()
+            raise
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def stop(self, within):
+        """As Kubernetes asks; gives the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(within)
+        finally:
+            self.kill()
+            self.pod.unmount()
+
+
+def in_order(hooks):
+    """As Helm runs them: by weight, and of one weight objects before Jobs that need them."""
+    return sorted(hooks, key=lambda it: (int(it["metadata"]["annotations"].get("helm.sh/hook-weight", 0)),
+                                         it["kind"] in ("Job", "Pod")))
+
+
+def wait_until(what, probe, patience=PATIENCE):
+    deadline = time.monotonic() + patience
+    while not probe():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience} s in vain: {what}")
+        time.sleep(0.01)
+
+
+def emptied(folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder, 0o700)
+    return folder

@@ -1,0 +1,214 @@
+"""What Helm makes of the chart is what Kubernetes takes, and its parts fit together."""
+
+import functools
+import json
+import os
+import tempfile
+import unittest
+
+import helm_python
+import jsonschema
+import kubernetes_validate
+from kubernetes_validate import utils
+
+import chart
+
+# Otherwise megabytes of JSON are read again for each object.
+utils.schema_contents = functools.cache(utils.schema_contents)
+# From the oldest that the chart admits to the newest that the package knows.
+VERSIONS = [version for version in utils.all_versions() if [int(n) for n in version.split(".")] >= [1, 30]]
+
+
+def name_of(document):
+    return f"{document['kind']} {document['metadata']['name']}"
+
+
+def for_each_of_the_matrix(check):
+    """A test of the manifests of each set of values, at an install and at an upgrade."""
+    def test(self):
+        for name, values in chart.MATRIX.items():
+            for upgrade in (False, True):
+                with self.subTest(name, upgrade=upgrade):
+                    check(self, chart.documents(values, upgrade))
+    return test
+
+
+class EachOfTheMatrix(unittest.TestCase):
+    def test_lint_finds_nothing_to_warn_of(self):
+        for name, values in chart.MATRIX.items():
+            with self.subTest(name):
+                report = helm_python.lint(chart.PATH, values, strict=True, namespace=chart.NAMESPACE)
+                warnings = [message for message in report["messages"] if message["severity"] > 1]
+                self.assertEqual((report["errors"], warnings), ([], []))
+                self.assertEqual(report["total_charts_linted"], 1)
+
+    def test_every_manifest_is_what_kubernetes_takes(self):
+        self.assertGreaterEqual(len(VERSIONS), 8)
+        texts, kinds = set(), set()
+        for name, values in chart.MATRIX.items():
+            for upgrade in (False, True):
+                for document in chart.documents(values, upgrade):
+                    kinds.add(document["kind"])
+                    text = json.dumps(document)
+                    if text in texts:
+                        continue
+                    texts.add(text)
+                    for version in VERSIONS:
+                        with self.subTest(name, upgrade=upgrade, version=version, what=name_of(document)):
+                            kubernetes_validate.validate(document, version, strict=True)
+        self.assertEqual(kinds, {
+            "ConfigMap", "Secret", "Service", "ServiceAccount", "StatefulSet", "Deployment", "Job", "Pod",
+            "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"})
+
+    def test_the_check_is_strict(self):
+        for kind, spoil in (("StatefulSet", lambda it: it["spec"].update(replica=1)),
+                            ("StatefulSet", lambda it: it["spec"]["template"]["spec"]["containers"][0].update(port=1)),
+                            ("Service", lambda it: it["spec"]["ports"][0].update(port="x"))):
+            document = next(it for it in chart.documents(chart.MATRIX["postgres-everything"]) if it["kind"] == kind)
+            spoil(document)
+            with self.assertRaises(jsonschema.ValidationError):
+                kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
+
+    @for_each_of_the_matrix
+    def test_names_are_unique_and_are_labels_of_dns(self, documents):
+        names = [name_of(document) for document in documents]
+        self.assertEqual(sorted(names), sorted(set(names)))
+        for document in documents:
+            self.assertRegex(document["metadata"]["name"], r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+
+    @for_each_of_the_matrix
+    def test_every_pod_is_restricted(self, documents):
+        """Kubernetes' Pod Security Standard `restricted`, and a root file system that nobody can write."""
+        for document in documents:
+            pod = chart.pod_of(document)
+            if not pod:
+                continue
+            spec, context = pod["spec"], pod["spec"]["securityContext"]
+            self.assertTrue(context["runAsNonRoot"])
+            self.assertGreater(context["runAsUser"], 0)
+            self.assertEqual(context["seccompProfile"], {"type": "RuntimeDefault"})
+            self.assertIs(spec["automountServiceAccountToken"], False)
+            self.assertIs(spec["enableServiceLinks"], False)
+            self.assertFalse({"hostNetwork", "hostPID", "hostIPC", "initContainers"} & spec.keys())
+            for volume in spec.get("volumes", []):
+                self.assertTrue({"configMap", "secret", "emptyDir"} & volume.keys(), volume)
+            for container in spec["containers"]:
+                own = container["securityContext"]
+                self.assertIs(own["allowPrivilegeEscalation"], False)
+                self.assertIs(own["readOnlyRootFilesystem"], True)
+                self.assertEqual(own["capabilities"], {"drop": ["ALL"]})
+
+    @for_each_of_the_matrix
+    def test_secrets_are_for_the_group_alone_and_in_no_other_place(self, documents):
+        for document in documents:
+            pod = chart.pod_of(document)
+            if pod:
+                secrets = [it["secret"] for it in pod["spec"].get("volumes", []) if "secret" in it]
+                self.assertTrue(all(secret["defaultMode"] == 0o440 for secret in secrets))
+                self.assertEqual(pod["spec"]["securityContext"]["fsGroup"],
+                                 pod["spec"]["securityContext"]["runAsGroup"])
+            if document["kind"] != "Secret":
+                text = json.dumps(document)
+                for secret in (chart.ROOT_KEY.partition(":")[2], "made-up", "COUNTERSIGN_SECRET=b"):
+                    self.assertNotIn(secret, text, name_of(document))
+
+    @for_each_of_the_matrix
+    def test_what_a_pod_mounts_is_there_when_it_starts(self, documents):
+        """Hooks come before the release's own objects, so they mount only what are hooks themselves."""
+        made = {(it["kind"], it["metadata"]["name"]): chart.hooks_of(it) for it in documents}
+        for document in documents:
+            pod = chart.pod_of(document)
+            if not pod:
+                continue
+            spec, moments = pod["spec"], chart.hooks_of(document) - {"test"}
+            mounted = [("Secret", it["secret"]["secretName"]) for it in spec.get("volumes", []) if "secret" in it]
+            mounted += [("ConfigMap", it["configMap"]["name"]) for it in spec.get("volumes", []) if "configMap" in it]
+            mounted.append(("ServiceAccount", spec["serviceAccountName"]))
+            for kind, name in mounted:
+                if name in ("mine", "ca", "default"):
+                    continue  # the user's
+                self.assertIn((kind, name), made, name_of(document))
+                self.assertLessEqual(moments, made[kind, name], f"{name_of(document)} mounts {name}")
+                self.assertEqual(bool(moments), bool(made[kind, name]), f"{name_of(document)} mounts {name}")
+            templates = document["spec"].get("volumeClaimTemplates", [])
+            volumes = {it["name"] for it in spec.get("volumes", [])} | {it["metadata"]["name"] for it in templates}
+            for container in spec["containers"]:
+                mounts = [it["name"] for it in container.get("volumeMounts", [])]
+                self.assertLessEqual(set(mounts), volumes)
+                self.assertEqual(volumes - set(mounts), set(), "a volume that nobody mounts")
+
+    @for_each_of_the_matrix
+    def test_selectors_find_the_servers_and_nothing_else(self, documents):
+        pods = {name_of(it): chart.pod_of(it)["metadata"]["labels"] for it in documents if chart.pod_of(it)}
+        server = next(name for name in pods if name.split()[0] in ("Deployment", "StatefulSet"))
+        for document in documents:
+            spec, kind = document.get("spec", {}), document["kind"]
+            if kind == "Service":
+                self.assertEqual(found(spec["selector"], pods), [server])
+            elif kind in ("Deployment", "StatefulSet", "PodDisruptionBudget"):
+                self.assertEqual(found(spec["selector"]["matchLabels"], pods), [server])
+                spread = chart.pod_of(document) or {"spec": {}}
+                for one in spread["spec"].get("topologySpreadConstraints", []):
+                    self.assertEqual(found(one["labelSelector"]["matchLabels"], pods), [server])
+            elif kind == "NetworkPolicy":
+                self.assertEqual(found(spec["podSelector"]["matchLabels"], pods), [server])
+                self.assertEqual([one["port"] for rule in spec["ingress"] for one in rule["ports"]], ["grpc"])
+                tester = spec["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
+                self.assertEqual([name.split()[0] for name in found(tester, pods)], ["Pod"])
+            elif kind == "HorizontalPodAutoscaler":
+                target = spec["scaleTargetRef"]
+                self.assertEqual(f"{target['kind']} {target['name']}", server)
+                scaled = next(it for it in documents if name_of(it) == server)
+                self.assertNotIn("replicas", scaled["spec"], "two would decide")
+
+    @for_each_of_the_matrix
+    def test_ports_have_one_name_everywhere(self, documents):
+        server = next(it for it in documents if it["kind"] in ("Deployment", "StatefulSet"))
+        container = chart.pod_of(server)["spec"]["containers"][0]
+        ports = {it["name"]: it["containerPort"] for it in container["ports"]}
+        config = next(it for it in documents if it["kind"] == "ConfigMap")["data"]["countersign.toml"]
+        self.assertRegex(config, rf'(?m)^listen = ".*:{ports["grpc"]}"$')
+        self.assertRegex(config, rf'(?m)^http-listen = ".*:{ports["http"]}"$')
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            self.assertEqual(container[probe]["httpGet"]["port"], "http")
+        for service in (it for it in documents if it["kind"] == "Service"):
+            self.assertEqual({it["targetPort"] for it in service["spec"]["ports"]}, set(ports))
+
+    def test_nothing_that_an_upgrade_changes_is_where_kubernetes_forbids_it(self):
+        for name in ("defaults", "postgres-everything"):
+            values = chart.MATRIX[name]
+            labels = [it["metadata"]["labels"] for it in chart.documents(values) if it["kind"] == "StatefulSet"]
+            before, after = (next(it for it in chart.documents(one) if it["kind"] == "StatefulSet")["spec"]
+                             for one in (values, chart.merged(values, {"commonLabels": {"new": "label"}})))
+            for fixed in ("selector", "volumeClaimTemplates", "serviceName", "podManagementPolicy"):
+                self.assertEqual(before[fixed], after[fixed], fixed)
+            changing = labels[0]["helm.sh/chart"]
+            self.assertNotIn(changing, json.dumps([before["selector"], before["volumeClaimTemplates"]]))
+
+
+def found(selector, labelled):
+    return [name for name, labels in labelled.items() if selector.items() <= labels.items()]
+
+
+class ThePackage(unittest.TestCase):
+    def test_it_renders_as_the_folder_does_and_holds_what_people_need(self):
+        with tempfile.TemporaryDirectory() as folder:
+            archive = helm_python.package(chart.PATH, destination=folder)
+            self.assertEqual(os.path.basename(archive), "countersign-0.1.0.tgz")
+            with helm_python.Chart.load(archive) as packaged:
+                files = {file["name"] for file in packaged.files}
+                self.assertLessEqual({"README.md"}, files)
+                self.assertIsNotNone(packaged.schema)
+                for values in chart.MATRIX.values():
+                    again = packaged.render(values, name=chart.RELEASE, namespace=chart.NAMESPACE, is_install=True)
+                    self.assertEqual(again, chart.render(values))
+
+    def test_it_is_of_the_version_of_the_program(self):
+        with open(os.path.join(chart.ROOT, "Cargo.toml"), encoding="utf-8") as file:
+            version = next(line for line in file if line.startswith("version")).split('"')[1]
+        with chart.load() as loaded:
+            self.assertEqual(loaded.metadata["appVersion"], version)
+
+
+if __name__ == "__main__":
+    unittest.main()
