@@ -96,14 +96,19 @@ impl Requests {
         }
     }
 
-    /// Whether a message answers as it must, by its first bytes: the first field of a VerifyResponse is `allowed`.
-    /// Reading all of each answer would cost more than the servers that are measured.
+    /// Whether a message answers as it must, by its first bytes: the first field of a VerifyResponse is `allowed`. Of a
+    /// batch it is the first answer that is looked at. Reading all of each answer would cost more than the servers that
+    /// are measured.
     pub(crate) fn glance(&self, message: &[u8]) -> bool {
+        let Some(answer) = message.get(5..) else { return false };
         if self.of_empty {
-            return message.len() > 5;
+            return !answer.is_empty();
         }
-        let allowed = message.get(5..7) == Some([0x08, 1].as_slice());
-        self.entries > 1 || allowed == (self.expected == DenialReason::Unspecified)
+        // A result of the batch, and the response in it.
+        let answer =
+            if self.entries > 1 { in_first(answer).and_then(in_first) } else { Some(answer) };
+        let should_allow = self.expected == DenialReason::Unspecified;
+        answer.is_some_and(|answer| answer.starts_with(&[0x08, 1]) == should_allow)
     }
 
     fn check_one(&self, answer: &VerifyResponse) {
@@ -115,6 +120,13 @@ impl Requests {
             assert_eq!(answer.key.is_some(), is_proven, "{answer:?}");
         }
     }
+}
+
+/// What begins with the message that is the first field of this one, if its number is 1.
+fn in_first(message: &[u8]) -> Option<&[u8]> {
+    let length = message.strip_prefix(&[0x0a])?;
+    let last = length.iter().position(|byte| *byte < 0x80)?;
+    length.get(last + 1..)
 }
 
 fn question(one: &Sample, other: &Sample, kind: Kind) -> VerifyRequest {

@@ -20,6 +20,8 @@ pub(super) enum Failure {
     Denied,
     /// `audit check` found faults. They are on standard output.
     Faults,
+    /// A change is made, but does not hold everywhere as was asked for. All that is said already.
+    NotEverywhere,
     /// `health` answered that the server does not serve. It is on standard output.
     Unhealthy,
     /// In one line that says what to do.
@@ -90,7 +92,9 @@ impl Failure {
                 let _ = output::text(&text);
                 return ExitCode::SUCCESS;
             }
-            Self::Denied | Self::Faults | Self::Unhealthy => return ExitCode::from(NO),
+            Self::Denied | Self::Faults | Self::Unhealthy | Self::NotEverywhere => {
+                return ExitCode::from(NO);
+            }
             Self::Unread => {}
             Self::Usage(text) => output::to_stderr(&text),
             Self::Said(what) => output::error(&what),

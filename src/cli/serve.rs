@@ -6,11 +6,13 @@ mod first_start;
 mod health;
 mod lock;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use self::banner::Addresses;
@@ -32,12 +34,9 @@ use crate::store::Store;
 use crate::tasks::follow::{self, Following};
 use crate::tasks::{Tasks, check_log, forget_replies, listen};
 use crate::telemetry;
-use crate::transport::{self, Pages, Readiness, Signals, Verifiers};
+use crate::transport::{self, Pages, Signals, Verifiers};
 use crate::verify::{Index, Verifier};
 
-/// A replica that has had no news of the log for so long says that it is not ready. Far more than a
-/// poll, far less than `max_staleness`: traffic should be elsewhere before answers end.
-const READY_WITHIN: Duration = Duration::from_secs(5);
 /// What threads and tasks get to end once their connections have.
 const LAST_MOMENTS: Duration = Duration::from_millis(500);
 
@@ -66,10 +65,16 @@ fn administration() -> std::io::Result<Runtime> {
 
 async fn serve(settings: &Settings) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(Failure::said)?;
+    let (following, followed) = oneshot::channel();
     let mut server = tokio::select! {
-        started = Server::start(settings) => started?,
+        started = Server::start(settings, following) => started?,
         signal = signals.next() => {
             tracing::info!(signal, "asked to stop before it was ready");
+            // What was begun is dropped by now. The follower still removes this replica's row.
+            tokio::select! {
+                _ = tokio::time::timeout(follow::TAKEN_BACK_WITHIN + LAST_MOMENTS, followed) => {}
+                signal = signals.next() => tracing::warn!(signal, "stopped at once"),
+            }
             return Ok(());
         }
     };
@@ -109,7 +114,11 @@ struct Server {
 }
 
 impl Server {
-    async fn start(settings: &Settings) -> Result<Self, Failure> {
+    /// `following` is dropped when the log is not followed any more.
+    async fn start(
+        settings: &Settings,
+        following: oneshot::Sender<Infallible>,
+    ) -> Result<Self, Failure> {
         // Ports first: a port in use is found before anything is made.
         let bound = transport::bind("listen", settings.listen).await;
         let (listener, grpc) = bound.map_err(Failure::said)?;
@@ -127,7 +136,7 @@ impl Server {
         let position = Arc::new(Position::default());
         let serving = Arc::new(AtomicBool::new(false));
         let (stop, stop_pages) = (CancellationToken::new(), CancellationToken::new());
-        let pages = Pages { ready: readiness(&serving, &position, &clock) };
+        let pages = Pages { ready: health::readiness(&serving, &position, &clock) };
         tokio::spawn(transport::serve_pages(pages_listener, pages, stop_pages.clone()));
 
         // Nothing is made before everything is said that has to be said.
@@ -151,6 +160,7 @@ impl Server {
             position: Arc::clone(&position),
             high_water: Arc::new(HighWaterFile::within(&settings.data_dir)),
             apply,
+            ended: following,
         };
         let started = follow::start(&store, following);
         let (log, follower) = started.await.map_err(Failure::said)?;
@@ -281,26 +291,5 @@ fn replica_row(store: &Store, settings: &Settings) -> Result<ReplicaRow, Failure
         version: env!("CARGO_PKG_VERSION").to_owned(),
         reads_up_to: store.reads_up_to(),
         root_key_versions: store.root_key_versions(),
-    })
-}
-
-fn readiness(
-    serving: &Arc<AtomicBool>,
-    position: &Arc<Position>,
-    clock: &Arc<dyn Clock>,
-) -> Arc<Readiness> {
-    let (serving, position, clock) = (Arc::clone(serving), Arc::clone(position), Arc::clone(clock));
-    Arc::new(move || {
-        if !serving.load(Ordering::Acquire) {
-            return Err("starting, or stopping".to_owned());
-        }
-        if position.staleness(&position.basis(), &*clock).is_none() {
-            return Err("this replica has no lease: verifications answer UNAVAILABLE".to_owned());
-        }
-        let staleness = position.since_poll(&*clock);
-        if staleness > READY_WITHIN {
-            return Err(format!("no news of the log for {} s", staleness.as_secs()));
-        }
-        Ok(())
     })
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::gateway;
 use super::{Layer, LogFormat, SettingsError, Switch, VerifyAuth, file, private_file};
 use crate::domain::credential::Brands;
+use crate::domain::replica::LONGEST_LEASE;
 use crate::store::{DatabaseUrl, Following};
 use crate::{log, middleware, rpc, store, telemetry, transport};
 
@@ -233,10 +234,8 @@ fn database_url(
     }
 }
 
-/// Longer than a second, so that a poll that failed can be tried again; no longer than anybody would call an answer of
-/// the present.
-const STALENESS: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_secs(3_600);
+/// Longer than a second, so that a poll that failed can be tried again.
+const STALENESS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=LONGEST_LEASE;
 
 fn staleness(text: &str) -> Result<Duration, SettingsError> {
     let parsed: Option<jiff::SignedDuration> = text.parse().ok();

@@ -86,6 +86,11 @@ impl Control {
         let patience = wait.patience(self.clock.uptime(), time_left);
         self.log.everywhere(&change.position, change.at, patience, cut_short).await
     }
+
+    /// This replica, as [`Self::everywhere`] names it.
+    pub fn replica_id(&self) -> &str {
+        self.log.replica_id()
+    }
 }
 
 impl<T> Made<T> {

@@ -7,6 +7,10 @@ use super::Timestamp;
 use super::audit::LoggedEvent;
 use super::tree::TreeHash;
 
+/// No replica answers for longer than this after it last knew that nothing newer existed: far more than any outage that
+/// should be ridden out, and no more than anybody would call an answer of the present.
+pub const LONGEST_LEASE: Duration = Duration::from_secs(3_600);
+
 /// What a replica says of itself in its row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaRow {

@@ -23,7 +23,7 @@ use super::membership::Look;
 use super::timer::sleep_until;
 use super::{Log, Shared};
 use crate::domain::Timestamp;
-use crate::domain::replica::ReplicaState;
+use crate::domain::replica::{LONGEST_LEASE, ReplicaState};
 use crate::domain::token::LogPosition;
 
 /// How long one look at the rows may take, when nothing more was asked for.
@@ -115,7 +115,7 @@ impl<F: Feed> Log<F> {
                 }
             }
             if awaited.is_none() {
-                // Nobody can be read. Whoever is there, its lease is over by then as far as we know of leases.
+                // Nobody can be read, and it does not pay to go on trying once every lease is over that we know of.
                 next = next.min(self.longest_lease_ends(&look, committed_at));
             }
             if now >= next || *leaving.borrow_and_update() {
@@ -135,7 +135,8 @@ impl<F: Feed> Log<F> {
             }
         }
         let nothing_known = || {
-            let expires = self.longest_lease_ends(&looks.borrow(), committed_at);
+            // Somebody may have registered since the last look, with any lease that the settings allow.
+            let expires = committed_at + prolonged(LONGEST_LEASE);
             let unknown = Awaited { expires, state: ReplicaState::Pending };
             let own = self.own(change, committed_at);
             BTreeMap::from([(UNKNOWN.to_owned(), unknown), (shared.replica.id.clone(), own)])
@@ -264,3 +265,7 @@ impl<F> Drop for Waiting<'_, F> {
         self.shared.one_less_waits();
     }
 }
+
+#[cfg(test)]
+#[path = "everywhere_tests.rs"]
+mod tests;

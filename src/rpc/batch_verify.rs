@@ -8,13 +8,17 @@ use tonic::{Request, Response, Status};
 
 use super::key_verifier::Verification;
 use super::turn::Turn;
-use super::wire::{BatchResult, Presented, VerifyRequest, read_batch};
+use super::wire::{Batch, BatchResult, Presented, VerifyRequest};
 use crate::domain::Error;
 use crate::domain::permission::Principal;
 use crate::verify::{Answer, Verifier};
 
 /// The most entries of a batch.
 const MAX_BATCH: usize = 1_000;
+
+/// So many entries are read before others on the same core may have their turn: those of a usual batch take less than
+/// a turn.
+const READ_AT_ONCE: usize = 256;
 
 /// The most bytes of a batch's answers. gRPC clients read 4 MiB by default; the rest is for the
 /// refusals of what did not fit.
@@ -30,13 +34,13 @@ impl Verification {
         request: Request<Bytes>,
     ) -> Result<Response<Vec<u8>>, Status> {
         let (_, mut extensions, message) = request.into_parts();
-        let requests = read_batch(&message).map_err(Error::from)?;
         let caller = extensions.remove::<Principal>();
-        if !(1..=MAX_BATCH).contains(&requests.len()) {
-            let count = format!("must be 1 to {MAX_BATCH}, are {}", requests.len());
+        let (mut turn, mut left) = (Turn::begin(self.verifier.clock()), MAX_ANSWERS_BYTES);
+        let Entries { requests, count } = Entries::read(&message, &mut turn).await?;
+        if !(1..=MAX_BATCH).contains(&count) {
+            let count = format!("must be 1 to {MAX_BATCH}, are {count}");
             return Err(Error::invalid("requests", count).into());
         }
-        let (mut turn, mut left) = (Turn::begin(self.verifier.clock()), MAX_ANSWERS_BYTES);
         let unmet = self.at_least.of_batch(&requests, extensions.get(), &mut turn);
         let mut unmet = Box::pin(unmet).await;
         let mut reply = Vec::with_capacity(requests.len() * USUAL_ENTRY_BYTES);
@@ -66,6 +70,36 @@ impl Verification {
             None => "",
         });
         self.verifier.prefetch(key_ids);
+    }
+}
+
+/// The entries of one message.
+struct Entries<'m> {
+    /// Those that may be answered.
+    requests: Vec<VerifyRequest<'m>>,
+    /// How many there are.
+    count: usize,
+}
+
+impl<'m> Entries<'m> {
+    /// Reads all, so that a message is refused wherever it can't be read, but keeps no more than may be answered: a
+    /// message of a few megabytes may hold millions.
+    async fn read(message: &'m [u8], turn: &mut Turn<'_>) -> Result<Self, Error> {
+        let mut entries = Self { requests: Vec::new(), count: 0 };
+        for request in Batch::read(message) {
+            entries.keep(request?);
+            if entries.count.is_multiple_of(READ_AT_ONCE) {
+                turn.give_way().await;
+            }
+        }
+        Ok(entries)
+    }
+
+    fn keep(&mut self, request: VerifyRequest<'m>) {
+        self.count += 1;
+        if self.count <= MAX_BATCH {
+            self.requests.push(request);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::domain::time::Clock;
 use crate::domain::token::{LogPosition, PositionKind};
 use crate::rpc::AtLeast;
 use crate::rpc::proto;
+use crate::rpc::status::unreadable;
 use crate::verify::Index;
 
 /// A clock on which each look costs so many microseconds.
@@ -59,17 +60,21 @@ fn turns(service: Arc<Verification>, count: usize) -> usize {
 fn turns_of(service: Arc<Verification>, requests: Vec<proto::VerifyRequest>) -> usize {
     let count = requests.len();
     let message = proto::BatchVerifyRequest { requests }.encode_to_vec();
-    let mut batch = pin!(service.batch_verify(Request::new(message.into())));
+    let (reply, turns) = polled_to_the_end(service.batch_verify(Request::new(message.into())));
+    let reply = read(reply.expect("answers").get_ref());
+    assert_eq!(reply.results.len(), count);
+    turns
+}
+
+/// What comes of it, and how often it gave way before.
+fn polled_to_the_end<T>(future: impl Future<Output = T>) -> (T, usize) {
+    let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());
     let mut turns = 0;
     loop {
-        match batch.as_mut().poll(&mut context) {
+        match future.as_mut().poll(&mut context) {
             Poll::Pending => turns += 1,
-            Poll::Ready(reply) => {
-                let reply = read(reply.expect("answers").get_ref());
-                assert_eq!(reply.results.len(), count);
-                return turns;
-            }
+            Poll::Ready(outcome) => return (outcome, turns),
         }
     }
 }
@@ -95,6 +100,31 @@ fn others_get_their_turn_while_it_is_looked_up_what_entries_wait_for() {
         40,
         "each takes a turn to look, and one to answer"
     );
+}
+
+/// Two bytes are an entry, so a message as large as the server takes holds two million.
+#[test]
+fn of_two_million_entries_no_more_is_kept_than_may_be_answered() {
+    const COUNT: usize = 2 * 1_024 * 1_024;
+    let message = [0x0a, 0x00].repeat(COUNT);
+    let clock = Hasty(10, AtomicU64::new(0));
+    let mut turn = Turn::begin(&clock);
+    let (entries, turns) = polled_to_the_end(Entries::read(&message, &mut turn));
+    let entries = entries.expect("a batch");
+    assert_eq!(entries.count, COUNT);
+    let kept = entries.requests.capacity() * size_of::<VerifyRequest<'_>>();
+    assert!(kept < 1_024 * 1_024, "{kept} bytes are kept");
+    assert!(turns > 100, "others had {turns} turns meanwhile");
+
+    let batch = |message: Vec<u8>| {
+        let (answer, _) = polled_to_the_end(service(10).batch_verify(Request::new(message.into())));
+        answer.expect_err("too many").message().to_owned()
+    };
+    let refusal = "invalid request: requests: must be 1 to 1000, are 2097152";
+    assert_eq!(batch(message.clone()), refusal);
+    // What nobody would answer is read all the same.
+    let refusal = batch([&message[..], &[0x0a, 0x01]].concat());
+    assert_eq!(refusal, Status::from(unreadable()).message());
 }
 
 #[test]

@@ -107,7 +107,8 @@ impl KeyAdminService {
         let stop = self.shutdown.cancelled();
         let settle = async |wait| self.control.everywhere(committed, wait, time_left, stop).await;
         let propagation = self.waiters.settle(wait, settle).await;
-        Ok(Response::new(Settled { reply: made.reply, propagation }.into()))
+        let served_by = self.control.replica_id().to_owned();
+        Ok(Response::new(Settled { reply: made.reply, propagation, served_by }.into()))
     }
 
     /// Runs one piece of work to its end, whatever becomes of the RPC that waits for it.

@@ -50,6 +50,16 @@ impl Health {
         self.set(ServingStatus::NotServing).await;
     }
 
+    /// What it says of the whole server.
+    #[cfg(test)]
+    pub(crate) async fn is_serving(&self) -> bool {
+        use tonic_health::pb::health_server::Health as _;
+        let request = tonic::Request::new(tonic_health::pb::HealthCheckRequest::default());
+        let service = HealthService::from_health_reporter(self.0.clone());
+        let said = service.check(request).await.expect("it is registered").into_inner();
+        said.status == i32::from(tonic_health::pb::health_check_response::ServingStatus::Serving)
+    }
+
     async fn set(&self, status: ServingStatus) {
         for service in ["", KEY_ADMIN, KEY_VERIFIER, AUTHORIZATION] {
             self.0.set_service_status(service, status).await;

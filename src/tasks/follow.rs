@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
@@ -14,6 +15,9 @@ use crate::domain::replica::ReplicaRow;
 use crate::domain::time::Clock;
 use crate::log::{self, ApplyChange, Feeds, HighWater, Log, Settings, Start, TokioTimer};
 use crate::store::Store;
+
+/// How long it may take to remove the row of a start that came to nothing.
+pub const TAKEN_BACK_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why the log can't be followed.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,8 @@ pub struct Following {
     pub high_water: Arc<dyn HighWater>,
     /// Where index changes go.
     pub apply: ApplyChange,
+    /// Dropped when the thread has ended and nobody needs to wait for this replica any more.
+    pub ended: oneshot::Sender<Infallible>,
 }
 
 /// The thread of a follower, which ends with this value.
@@ -60,7 +66,9 @@ impl FollowerThread {
     }
 }
 
-/// Loads every key, then follows the log until the second value is dropped.
+/// Loads every key, then follows the log until the second value is dropped. This replica's row is there from the
+/// beginning of the load on; where it comes to nothing, or is broken off (by dropping this), the row is removed, so that
+/// nobody waits for a replica that never served.
 ///
 /// # Errors
 ///
@@ -69,9 +77,11 @@ pub async fn start(
     store: &Store,
     following: Following,
 ) -> Result<(Log<Store>, FollowerThread), NotFollowed> {
-    let Following { replica, settings, clock, position, high_water, apply } = following;
+    let Following { replica, settings, clock, position, high_water, apply, ended: gone } =
+        following;
+    let own = Own { row: replica.id.clone(), store: store.for_follower() };
     let start = Start {
-        feeds: Feeds { follower: store.for_follower(), watchers: store.clone() },
+        feeds: Feeds { follower: own.store.clone(), watchers: store.clone() },
         store: store.store_id(),
         replica,
         settings,
@@ -85,7 +95,7 @@ pub async fn start(
     let (alive, ended) = oneshot::channel::<Infallible>();
     let (stop, stopped) = oneshot::channel::<Infallible>();
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let follow = async move {
+    let follow = async |own: &Own| {
         match log::start(start).await {
             Ok((log, follower)) => {
                 // Whoever asked may be gone; then so is `stop`.
@@ -93,19 +103,39 @@ pub async fn start(
                 follower.run().await;
             }
             Err(error) => {
+                own.take_back().await;
                 let _ = loaded.send(Err(error));
             }
         }
     };
     std::thread::Builder::new().name("follower".to_owned()).spawn(move || {
-        let _alive = alive;
+        let (_alive, _gone) = (alive, gone);
         runtime.block_on(async {
             tokio::select! {
-                () = follow => {}
-                Err(_) = stopped => {}
+                () = follow(&own) => {}
+                // Not after a word of farewell: that ends the other branch.
+                Err(_) = stopped => own.take_back().await,
             }
         });
     })?;
     let log = log.await.map_err(|_| NotFollowed::Died)??;
     Ok((log, FollowerThread { ended, _stop: stop }))
+}
+
+/// This replica's row, and the way to it.
+struct Own {
+    row: String,
+    store: Store,
+}
+
+impl Own {
+    /// Removes it. This replica answers nothing, and if the row stays, it is swept like those of the dead.
+    async fn take_back(&self) {
+        let removed = self.store.deregister(&self.row);
+        match tokio::time::timeout(TAKEN_BACK_WITHIN, removed).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "can't remove the row of this replica"),
+            Err(_) => tracing::warn!("can't remove the row of this replica in time"),
+        }
+    }
 }

@@ -85,15 +85,22 @@ async fn a_change_that_is_not_everywhere_is_made_and_said_so() {
     let id = admin.creates().key_id;
     replicas[1].freeze();
     let said = admin.command(["keys", "disable", &id, "--wait", "all", "--timeout", "2"]).run();
-    assert!(said.status.success(), "the change is made: {}", said.stderr);
+    assert_eq!(said.status.code(), Some(1), "it was waited for in vain: {}", said.stderr);
     assert!(said.stdout.contains("DISABLED"), "{}", said.stdout);
     assert!(said.stdout.contains("in force on  1 of 2 replicas, all by 20"), "{}", said.stdout);
     let warning = "countersign: warning: the change is made, but does not hold everywhere yet: ";
     assert!(said.stderr.starts_with(&format!("{warning}{there} may answer")), "{}", said.stderr);
     let words = ["keys", "enable", &id, "--wait", "all", "--timeout", "2", "--json"];
-    let said = admin.command(words).run().succeeded();
+    let said = admin.command(words).run();
+    assert_eq!(said.status.code(), Some(1), "{}", said.stderr);
     assert!(said.stderr.starts_with(warning), "{}", said.stderr);
-    assert!(said.json()["replicas"].to_string().contains("STATE_PENDING"));
+    let reply = said.json();
+    let outcomes = reply["replicas"].as_array().expect("a list");
+    let state = |is_self: bool| {
+        let one = outcomes.iter().find(|one| one["self"] == is_self).expect("it is listed");
+        one["state"].as_str().expect("a state").to_owned()
+    };
+    assert_eq!([state(true), state(false)], ["STATE_CONFIRMED", "STATE_PENDING"]);
     // Who did not ask for it is told on standard output alone.
     let said = admin.says(["keys", "disable", &id]);
     assert!(said.contains("1 of 2 replicas"), "{said}");

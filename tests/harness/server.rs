@@ -117,6 +117,12 @@ impl Starting {
         self.running.has_ended()
     }
 
+    /// Asks it to end, and waits until it has.
+    pub fn sigterm(&mut self) -> ExitStatus {
+        self.running.signal("TERM");
+        self.running.wait(STOP_LIMIT)
+    }
+
     /// The server that has said that it is ready.
     pub fn into_server(mut self) -> Server {
         if !self.is_ready() {

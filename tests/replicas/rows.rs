@@ -63,6 +63,29 @@ async fn a_replica_that_is_stopped_takes_its_row_along() {
     assert_ne!(replicas[1].id().await, stopped, "it is another one");
 }
 
+/// Its row is there from the beginning of the load on, and nobody should wait for one that never served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_stopped_while_it_loads_takes_its_row_along() {
+    use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
+    let mut replicas = Replicas::start(1, Told::default()).await;
+    replicas.add(&Told::default()).await;
+    let url = replicas.store.url.as_deref().expect("on PostgreSQL");
+    let around = sea_orm::Database::connect(url).await.expect("connects");
+    let held_up = around.begin().await.expect("begins");
+    let lock = "LOCK TABLE key_records IN ACCESS EXCLUSIVE MODE";
+    held_up.execute_unprepared(lock).await.expect("locks");
+
+    let mut starting = replicas[1].builder().begin();
+    eventually("it has a row", SOON, async || replicas[0].rows().await.len() == 2).await;
+    assert!(!starting.is_ready());
+    let ended = tokio::task::spawn_blocking(move || starting.sigterm()).await.expect("ends");
+    assert!(ended.success(), "{ended}");
+    assert!(replicas[1].log().contains("asked to stop before it was ready"));
+    let rows = replicas[0].rows().await;
+    assert_eq!(rows.len(), 1, "its row stays behind: {rows:?}");
+    held_up.rollback().await.expect("unlocks");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_whose_row_is_deleted_writes_it_anew_before_it_answers() {
     use sea_orm::ConnectionTrait as _;

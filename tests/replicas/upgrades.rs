@@ -2,7 +2,7 @@
 
 use countersign::domain::keyring::RootKey;
 use countersign::domain::random::{OsRandom, draw};
-use countersign::rpc::proto::VerifyRequest;
+use countersign::rpc::proto::{DenialReason, VerifyRequest, Wait};
 use futures::future::join_all;
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
 
@@ -85,6 +85,44 @@ async fn a_new_root_key_is_used_once_every_replica_holds_it() {
         seals_with(&caller, &around).await == 2
     })
     .await;
+}
+
+/// What a release leaves that knows of replicas, but neither of records nor of the root key in use: the tables and
+/// columns that came later were never there, and the rows of the keys are the same to this day.
+const AS_WITHOUT_RECORDS: &str = "DROP TABLE key_records; ALTER TABLE store DROP COLUMN root_key_in_use; \
+    UPDATE store SET min_reader = 2; \
+    DELETE FROM seaql_migrations WHERE version IN ('m0003_records', 'm0004_root_key')";
+/// More than a migration copies at once.
+const MANY: usize = 510;
+
+/// The keys of an older release are served as it left them, and none of its servers may come back: it would revoke a key
+/// and leave the record that the others start from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_older_release_left_is_migrated_and_served() {
+    let replicas = Replicas::start(1, Told::default()).await;
+    let around = around(&replicas.store).await;
+    let caller = replicas[0].caller();
+    let mut minted = mint(&caller, MANY).await;
+    let (revoked, last) = (minted.remove(1), minted.pop().expect("many"));
+    replicas[0].revoke(&revoked.key_id, Wait::None, SOON).await.expect("revokes");
+    assert!(replicas[0].stop().await.0.success());
+    around.execute_unprepared(AS_WITHOUT_RECORDS).await.expect("can be undone by hand");
+
+    let mut starting = replicas[0].builder().begin();
+    eventually("it does not start so", SOON, async || starting.has_ended()).await;
+    assert!(!starting.is_ready());
+    replicas[0].command(["migrate"]).run().succeeded();
+    replicas[0].start().await;
+    let caller = replicas[0].caller();
+    for good in [&minted[0], &minted[MANY / 2], &last] {
+        assert!(caller.verify(good).await.allowed, "{} is refused", good.key_id);
+    }
+    assert_eq!(caller.verify(&revoked).await.denial_reason(), DenialReason::Revoked);
+    let without = "SELECT count(*) FROM keys LEFT JOIN key_records USING (key_id) WHERE keys.seal IS DISTINCT FROM \
+                   key_records.seal";
+    let without = Statement::from_string(around.get_database_backend(), without);
+    let row = around.query_one_raw(without).await.expect("readable").expect("a row");
+    assert_eq!(row.try_get_by_index::<i64>(0).expect("a number"), 0, "records are missing");
 }
 
 /// What somebody is answered, and whether that says nothing about the key.

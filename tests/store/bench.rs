@@ -93,9 +93,14 @@ impl Bench {
 
     /// Everything in the database, as text, to see whether anything changed.
     pub async fn dump(&self) -> String {
+        self.dump_of(&TABLES).await
+    }
+
+    /// The same of these tables.
+    pub async fn dump_of(&self, tables: &[&str]) -> String {
         let connection = self.around().await;
         let mut text = String::new();
-        for table in TABLES {
+        for table in tables {
             text.push_str(table);
             text.push('\n');
             for row in rows(connection, table).await {

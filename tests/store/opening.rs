@@ -4,6 +4,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign::domain::audit::{EventType, RevokeReason};
+use countersign::domain::key::Lifecycle;
 use countersign::domain::random::OsRandom;
 use countersign::store::{DatabaseUrl, OpenError, Settings, Store, migrate};
 use sea_orm::ConnectionTrait;
@@ -24,6 +26,15 @@ fn one_line(error: &OpenError) -> String {
     assert!(!line.contains('\n') && !line.ends_with('.'), "{line:?}");
     line
 }
+
+/// Makes of a store what a release leaves that knows of replicas, but neither of records nor of the root key in use. What
+/// it writes elsewhere is the same to this day.
+const AS_WITHOUT_RECORDS: [&str; 4] = [
+    "DROP TABLE key_records",
+    "ALTER TABLE store DROP COLUMN root_key_in_use",
+    "UPDATE store SET min_reader = 2",
+    "DELETE FROM seaql_migrations WHERE version IN ('m0003_records', 'm0004_root_key')",
+];
 
 /// The path of a SQLite database.
 fn path(settings: &Settings) -> std::path::PathBuf {
@@ -55,9 +66,51 @@ on_both_databases! {
         assert_eq!(migrated.applied, ["m0001_first", "m0002_replicas", "m0003_records", "m0004_root_key"]);
     }
 
+    async fn a_store_of_an_older_release_becomes_what_this_one_would_have_made_of_it(db: Database) {
+        let bench = Bench::new(db).await;
+        for id in ["k1", "k2", "k3"] {
+            create(&bench.store, id).await.expect("creates");
+        }
+        let revoked = change(&bench.store, "k2", EventType::KeyRevoked, |key, _| {
+            key.lifecycle = Lifecycle::Revoked(RevokeReason::Abuse);
+            Ok(())
+        });
+        revoked.await.expect("revokes");
+        let before = bench.dump().await;
+        for undo in AS_WITHOUT_RECORDS {
+            bench.sql(undo).await;
+        }
+        let url = &bench.settings.url;
+        assert_eq!(
+            open_error(&bench.settings, bench.root_key()).await,
+            format!("the database needs migrating: run `countersign migrate --database-url {url}`")
+        );
+        let migrated = migrate(&bench.settings).await.expect("migrates");
+        assert_eq!(migrated.applied, ["m0003_records", "m0004_root_key"]);
+        assert_eq!(bench.dump().await, before);
+        let loaded = bench.open_again().await.get_key("k2").await.expect("reads").expect("there");
+        assert_eq!(loaded.lifecycle, Lifecycle::Revoked(RevokeReason::Abuse));
+    }
+
+    /// One that knows only replicas would revoke a key and leave its record, which a start reads, as it was; one that
+    /// knows only records would not note the root key that it seals with.
+    async fn no_older_release_may_write_beside_this_one(db: Database) {
+        let bench = Bench::new(db).await;
+        let fresh = bench.dump_of(&["store"]).await;
+        let readers = "SELECT CAST(min_reader AS TEXT) FROM store";
+        assert_eq!(bench.texts(readers).await, ["4"]);
+        assert_eq!(bench.store.reads_up_to(), 4);
+        for undo in AS_WITHOUT_RECORDS {
+            bench.sql(undo).await;
+        }
+        assert_eq!(bench.texts(readers).await, ["2"]);
+        migrate(&bench.settings).await.expect("migrates");
+        assert_eq!(bench.dump_of(&["store"]).await, fresh);
+    }
+
     async fn a_newer_schema_is_left_alone(db: Database) {
         let bench = Bench::new(db).await;
-        let newer = "the database was migrated by a newer release (min_reader 99, this release reads up to 2); \
+        let newer = "the database was migrated by a newer release (min_reader 99, this release reads up to 4); \
                      install that release or a newer one";
         // One that this release can still read is fine, and nothing is to be done about it.
         bench.sql("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m0099_later', 1)").await;

@@ -169,10 +169,11 @@ pub(super) async fn delete(server: &Server, args: Delete, in_json: bool) -> Resu
         replicas: &reply.replicas,
         effective_everywhere_by: reply.effective_everywhere_by.as_ref(),
     };
-    outcome.warn();
-    if in_json {
-        return json::print("DeleteKeyResponse", &reply);
-    }
-    output::line(&format!("{} is deleted", request.key_id))?;
-    Ok(output::line(&format!("in force on {}", outcome.shown()))?)
+    outcome.told(|| {
+        if in_json {
+            return json::print("DeleteKeyResponse", &reply);
+        }
+        output::line(&format!("{} is deleted", request.key_id))?;
+        Ok(output::line(&format!("in force on {}", outcome.shown()))?)
+    })
 }

@@ -21,11 +21,12 @@ pub(super) fn changed(
     key: Option<Key>,
     outcome: &Outcome<'_>,
 ) -> Result<(), Failure> {
-    outcome.warn();
-    if in_json {
-        return json::print(name, reply);
-    }
-    Ok(output::line(&details_and(&key_of(key)?, outcome))?)
+    outcome.told(|| {
+        if in_json {
+            return json::print(name, reply);
+        }
+        Ok(output::line(&details_and(&key_of(key)?, outcome))?)
+    })
 }
 
 /// A new secret and its key. If they can't be written, it is said which secret is lost.
@@ -37,20 +38,21 @@ pub(super) fn minted(
     secret: &str,
     outcome: &Outcome<'_>,
 ) -> Result<(), Failure> {
-    outcome.warn();
-    let key = key_of(key)?;
-    let printed = if in_json {
-        json::print(name, reply)
-    } else {
-        // In one piece, so that nobody reads half of it.
-        let text = Zeroizing::new(format!(
-            "key id  {}\nsecret  {secret}\nThe secret is shown this once: store it now.\n\n{}\n",
-            key.key_id,
-            details_and(&key, outcome)
-        ));
-        output::text(&text).map_err(Failure::from)
-    };
-    printed.map_err(|failure| failure.with_lost_secret(&key.key_id))
+    outcome.told(|| {
+        let key = key_of(key)?;
+        let printed = if in_json {
+            json::print(name, reply)
+        } else {
+            // In one piece, so that nobody reads half of it.
+            let text = Zeroizing::new(format!(
+                "key id  {}\nsecret  {secret}\nThe secret is shown this once: store it now.\n\n{}\n",
+                key.key_id,
+                details_and(&key, outcome)
+            ));
+            output::text(&text).map_err(Failure::from)
+        };
+        printed.map_err(|failure| failure.with_lost_secret(&key.key_id))
+    })
 }
 
 /// All that is known of a key, and where that is in force.

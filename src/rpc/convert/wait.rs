@@ -21,6 +21,8 @@ pub(in crate::rpc) struct Change<R> {
 pub(in crate::rpc) struct Settled<T> {
     pub reply: T,
     pub propagation: Propagation,
+    /// The replica that makes the reply.
+    pub served_by: String,
 }
 
 /// Each request for a change, and for how long its reply waits if it does not say.
@@ -75,8 +77,10 @@ fn with<R>(wait: Result<Wait, Violation>, request: Result<R, Error>) -> Result<C
 /// The outcome as two fields of a reply.
 fn outcome(
     Propagation { replicas, effective_everywhere_by }: Propagation,
+    served_by: &str,
 ) -> (Vec<proto::ReplicaOutcome>, Option<prost_types::Timestamp>) {
     let replicas = replicas.into_iter().map(|(replica_id, state)| proto::ReplicaOutcome {
+        self_: replica_id == served_by,
         replica_id,
         state: State::from(state).into(),
     });
@@ -97,9 +101,9 @@ impl From<ReplicaState> for State {
 macro_rules! shows_the_secret {
     ($($reply:ident),*) => {$(
         impl From<Settled<Minted>> for proto::$reply {
-            fn from(Settled { reply, propagation }: Settled<Minted>) -> Self {
+            fn from(Settled { reply, propagation, served_by }: Settled<Minted>) -> Self {
                 let Minted { view, secret, consistency_token } = reply;
-                let (replicas, effective_everywhere_by) = outcome(propagation);
+                let (replicas, effective_everywhere_by) = outcome(propagation, &served_by);
                 Self {
                     key: Some(view.into()),
                     secret: secret.expose().to_owned(),
@@ -117,9 +121,9 @@ shows_the_secret!(CreateKeyResponse, RotateKeyResponse);
 macro_rules! shows_the_changed_key {
     ($($reply:ident),*) => {$(
         impl From<Settled<Changed>> for proto::$reply {
-            fn from(Settled { reply, propagation }: Settled<Changed>) -> Self {
+            fn from(Settled { reply, propagation, served_by }: Settled<Changed>) -> Self {
                 let Changed { view, consistency_token } = reply;
-                let (replicas, effective_everywhere_by) = outcome(propagation);
+                let (replicas, effective_everywhere_by) = outcome(propagation, &served_by);
                 Self { key: Some(view.into()), consistency_token, replicas, effective_everywhere_by }
             }
         }
@@ -136,8 +140,8 @@ shows_the_changed_key!(
 
 /// What is left of a deleted key is the state of the store without it.
 impl From<Settled<String>> for proto::DeleteKeyResponse {
-    fn from(Settled { reply: consistency_token, propagation }: Settled<String>) -> Self {
-        let (replicas, effective_everywhere_by) = outcome(propagation);
+    fn from(Settled { reply: consistency_token, propagation, served_by }: Settled<String>) -> Self {
+        let (replicas, effective_everywhere_by) = outcome(propagation, &served_by);
         Self { consistency_token, replicas, effective_everywhere_by }
     }
 }

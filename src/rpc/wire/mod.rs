@@ -7,5 +7,5 @@
 mod request;
 mod response;
 
-pub(super) use request::{Presented, VerifyRequest, read_batch};
+pub(super) use request::{Batch, Presented, VerifyRequest};
 pub(super) use response::{BatchResult, VerifyResponse, Written};

@@ -82,17 +82,35 @@ impl<'m> VerifyRequest<'m> {
     }
 }
 
-/// Reads the requests of a `BatchVerifyRequest`.
-pub(in crate::rpc) fn read_batch(message: &[u8]) -> Result<Vec<VerifyRequest<'_>>, Unreadable> {
-    let mut reader = Reader { rest: message, levels: LEVELS };
-    let mut requests = Vec::new();
-    while let Some((tag, wire_type)) = reader.key()? {
-        match tag {
-            1 => requests.push(VerifyRequest::read_fields(reader.message(wire_type)?)?),
-            _ => reader.skip(tag, wire_type)?,
+/// The requests of a `BatchVerifyRequest`, each read when it is asked for: two bytes are a whole request, so a message
+/// may hold far more of them than anybody would keep. After an error there is nothing more to ask for.
+pub(in crate::rpc) struct Batch<'m>(Reader<'m>);
+
+impl<'m> Batch<'m> {
+    pub(in crate::rpc) fn read(message: &'m [u8]) -> Self {
+        Self(Reader { rest: message, levels: LEVELS })
+    }
+}
+
+impl<'m> Iterator for Batch<'m> {
+    type Item = Result<VerifyRequest<'m>, Unreadable>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Self(reader) = self;
+        loop {
+            let read = match reader.key() {
+                Ok(None) => return None,
+                Ok(Some((1, wire_type))) => {
+                    return Some(reader.message(wire_type).and_then(VerifyRequest::read_fields));
+                }
+                Ok(Some((tag, wire_type))) => reader.skip(tag, wire_type),
+                Err(unreadable) => Err(unreadable),
+            };
+            if let Err(unreadable) = read {
+                return Some(Err(unreadable));
+            }
         }
     }
-    Ok(requests)
 }
 
 /// Reads a `Credential`. One that came before in the same request is the same message, and goes on here.

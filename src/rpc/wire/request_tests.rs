@@ -37,9 +37,9 @@ fn both_read(bytes: &[u8]) -> [Option<proto::VerifyRequest>; 2] {
 
 /// The same for a batch.
 fn both_read_batch(bytes: &[u8]) -> [Option<proto::BatchVerifyRequest>; 2] {
-    let ours = read_batch(bytes).ok().map(|requests| proto::BatchVerifyRequest {
-        requests: requests.iter().map(owned).collect(),
-    });
+    let requests = Batch::read(bytes).map(|read| read.map(|request| owned(&request)));
+    let ours = requests.collect::<Result<_, _>>().ok();
+    let ours = ours.map(|requests| proto::BatchVerifyRequest { requests });
     [ours, proto::BatchVerifyRequest::decode(bytes).ok()]
 }
 

@@ -3,14 +3,14 @@
 //! A release that knows nothing of this would serve without a row, so nobody would wait for it: it must not read a
 //! store that was migrated so far.
 
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 use sea_orm_migration::prelude::*;
 
 use super::columns::{Columns, table};
-use crate::store::entity::{epoch, replica, store};
+use super::raise_min_reader;
+use crate::store::entity::{epoch, replica};
 
 /// The least release that can read the store from here on.
-pub(super) const MIN_READER: i32 = 2;
+const MIN_READER: i32 = 2;
 
 pub(super) struct Migration;
 
@@ -26,11 +26,7 @@ impl MigrationTrait for Migration {
         let columns = Columns(manager.get_database_backend());
         manager.create_table(replicas(&columns)).await?;
         manager.create_table(epochs(&columns)).await?;
-        let raise = store::Entity::update_many()
-            .col_expr(store::Column::MinReader, Expr::value(MIN_READER))
-            .filter(store::Column::MinReader.lt(MIN_READER));
-        raise.exec(manager.get_connection()).await?;
-        Ok(())
+        raise_min_reader(manager.get_connection(), MIN_READER).await
     }
 }
 

@@ -1,4 +1,7 @@
 //! A narrow copy of what verifications need of each key, in the bytes that its seal covers: see [`key_record`].
+//!
+//! A start reads these, so whoever changes a key must write both. A release that knows nothing of them would revoke a
+//! key in its row and leave the record as it was, with a seal that fits: it must not use the store from here on.
 
 use sea_orm::{
     ActiveValue::{NotSet, Set},
@@ -8,12 +11,16 @@ use sea_orm::{
 use sea_orm_migration::prelude::*;
 
 use super::columns::{Columns, table};
+use super::raise_min_reader;
 use crate::domain::canonical;
 use crate::store::entity::{key, key_record, key_secret};
 use crate::store::row::StoredKey;
 
 /// Keys that are copied at once; one may have a hundred kilobytes.
 const PAGE: u64 = 500;
+
+/// The least release that can use the store from here on.
+const MIN_READER: i32 = 3;
 
 pub(super) struct Migration;
 
@@ -27,7 +34,8 @@ impl MigrationName for Migration {
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager.create_table(records(&Columns(manager.get_database_backend()))).await?;
-        copy(manager.get_connection()).await
+        copy(manager.get_connection()).await?;
+        raise_min_reader(manager.get_connection(), MIN_READER).await
     }
 }
 

@@ -1,10 +1,17 @@
 //! The newest root key version in use, so that who lacks it notices, and need not find it out from rows that it can't
 //! read.
+//!
+//! A release that does not note the version that it begins to seal with would let others take what it sealed for
+//! forgeries: it must not use the store from here on.
 
 use sea_orm::{ConnectionTrait as _, EntityTrait as _, QueryOrder as _};
 use sea_orm_migration::prelude::*;
 
+use super::raise_min_reader;
 use crate::store::entity::{data_key, store};
+
+/// The least release that can use the store from here on.
+pub(super) const MIN_READER: i32 = 4;
 
 pub(super) struct Migration;
 
@@ -29,6 +36,6 @@ impl MigrationTrait for Migration {
                 .take();
             connection.execute(&note).await?;
         }
-        Ok(())
+        raise_min_reader(connection, MIN_READER).await
     }
 }

@@ -6,14 +6,18 @@ mod m0002_replicas;
 mod m0003_records;
 mod m0004_root_key;
 
+use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _};
 use sea_orm_migration::prelude::*;
 
-/// The newest `min_reader` that this release understands. A migration that an older release could not read beside
-/// raises the number in the `store` table; such a release then refuses the database, also in the middle of its work.
-pub(super) const READS_UP_TO: i32 = 2;
+use super::entity::store;
+
+/// The newest `min_reader` that this release understands. A migration raises the number in the `store` table if an older
+/// release could not read what is written from then on, or would not write all that is read; such a release then refuses
+/// the database, also in the middle of its work.
+pub(super) const READS_UP_TO: i32 = 4;
 
 /// The `min_reader` of a store that all steps were applied to.
-pub(super) const MIN_READER: i32 = m0002_replicas::MIN_READER;
+pub(super) const MIN_READER: i32 = m0004_root_key::MIN_READER;
 
 pub(super) struct Migrator;
 
@@ -32,4 +36,13 @@ impl MigratorTrait for Migrator {
 /// Names of all migrations, oldest first.
 pub(super) fn names() -> Vec<String> {
     Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect()
+}
+
+/// Releases that read no further than before this number must not use the store from here on.
+async fn raise_min_reader(connection: &impl ConnectionTrait, to: i32) -> Result<(), DbErr> {
+    let raise = store::Entity::update_many()
+        .col_expr(store::Column::MinReader, Expr::value(to))
+        .filter(store::Column::MinReader.lt(to));
+    raise.exec(connection).await?;
+    Ok(())
 }
