@@ -49,9 +49,10 @@ pub trait Feed: Clone + Send + Sync + 'static {
         key_ids: &[String],
     ) -> impl Future<Output = Result<Vec<KeyState>, Error>> + Send;
 
-    /// Hands every key over, in no order, and says how many there were. A key that changes meanwhile may come as
-    /// it was or as it is.
-    fn load(&self, apply: &Apply) -> impl Future<Output = Result<u64, Error>> + Send;
+    /// Hands every key of the log that has this end over, in no order, and says how many there were. A key that
+    /// changes meanwhile may come as it was or as it is. An error may come when some keys were handed over already; it
+    /// does come if any of them was read from a log that does not have this end.
+    fn load(&self, end: &LogEnd, apply: &Apply) -> impl Future<Output = Result<u64, Error>> + Send;
 
     /// Writes a replica's row, with nothing applied, over one of the same id if there is one. On return it is
     /// committed.
@@ -112,8 +113,8 @@ impl Feed for Store {
         Self::key_states(self, key_ids).await
     }
 
-    async fn load(&self, apply: &Apply) -> Result<u64, Error> {
-        Self::load(self, apply).await
+    async fn load(&self, end: &LogEnd, apply: &Apply) -> Result<u64, Error> {
+        Self::load(self, end, apply).await
     }
 
     async fn register(&self, row: &ReplicaRow) -> Result<(), Error> {

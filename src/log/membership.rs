@@ -108,9 +108,9 @@ impl<F: Feed> Follower<F> {
         }
         let began = self.uptime();
         let (beat, term) = self.next_beat(began);
-        let followed = self.state().followed;
+        let (applied, leaf) = self.state().reported();
         // It prolongs the lease once a poll has found it.
-        if !self.feed.beat(&self.row.id, beat, followed.revision, followed.leaf).await? {
+        if !self.feed.beat(&self.row.id, beat, applied, leaf).await? {
             self.void(term);
             // A poll tells which.
             self.shared.wake.notify_one();

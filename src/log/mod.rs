@@ -21,6 +21,7 @@ mod follower;
 mod fork;
 mod high_water;
 mod lease;
+mod load;
 mod membership;
 mod reached;
 mod refused;
@@ -28,6 +29,7 @@ mod ring;
 mod start;
 mod state;
 mod subscription;
+mod take;
 mod timer;
 
 use std::fmt;
@@ -262,6 +264,8 @@ impl<F: Feed> Log<F> {
     }
 }
 
+#[cfg(test)]
+mod load_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

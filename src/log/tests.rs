@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::future::{pending, ready};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,14 +15,27 @@ use crate::domain::time::{Clock, SystemClock};
 use crate::domain::token::{LogPosition, PositionKind};
 use crate::domain::verdict::IndexChange;
 
-const STORE: StoreId = StoreId([1; 16]);
+pub(super) const STORE: StoreId = StoreId([1; 16]);
 
-struct Following {
-    feed: MemoryFeed,
-    log: Log<MemoryFeed>,
-    position: Arc<Position>,
-    clock: Arc<SystemClock>,
+pub(super) struct Following {
+    pub(super) feed: MemoryFeed,
+    pub(super) log: Log<MemoryFeed>,
+    pub(super) position: Arc<Position>,
+    pub(super) clock: Arc<SystemClock>,
     removed: Arc<Mutex<Vec<String>>>,
+    index: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Following {
+    /// The keys that are in the index.
+    pub(super) fn index(&self) -> Vec<String> {
+        self.index.lock().expect("no panic").iter().cloned().collect()
+    }
+
+    /// Whether answers are given.
+    pub(super) fn has_a_lease(&self) -> bool {
+        self.position.staleness(&self.position.basis(), self.clock.as_ref()).is_some()
+    }
 }
 
 /// Follows a log that holds `events` events, with room for eight in memory.
@@ -31,11 +45,11 @@ async fn follow(events: u64) -> (Following, Follower<MemoryFeed>) {
     follow_feed(feed).await
 }
 
-async fn follow_feed(feed: MemoryFeed) -> (Following, Follower<MemoryFeed>) {
+pub(super) async fn follow_feed(feed: MemoryFeed) -> (Following, Follower<MemoryFeed>) {
     follow_with(feed, settings()).await
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         poll_interval: Duration::from_millis(1),
         visible_within: Duration::from_millis(100),
@@ -44,13 +58,25 @@ fn settings() -> Settings {
     }
 }
 
-async fn follow_with(feed: MemoryFeed, settings: Settings) -> (Following, Follower<MemoryFeed>) {
+pub(super) async fn follow_with(
+    feed: MemoryFeed,
+    settings: Settings,
+) -> (Following, Follower<MemoryFeed>) {
     let position = Arc::new(Position::default());
     let removed = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&removed);
+    let index = Arc::new(Mutex::new(BTreeSet::new()));
+    let (seen, kept) = (Arc::clone(&removed), Arc::clone(&index));
     let apply = Box::new(move |change| {
-        let IndexChange::Remove(key_id) = change else { panic!("the feed has no keys") };
-        seen.lock().expect("no panic").push(key_id.to_string());
+        let mut kept = kept.lock().expect("no panic");
+        match change {
+            IndexChange::Put(key) => _ = kept.insert(key.key_id.to_string()),
+            IndexChange::Remove(key_id) => {
+                kept.remove(key_id.as_str());
+                seen.lock().expect("no panic").push(key_id.to_string());
+            }
+            IndexChange::Clear => kept.clear(),
+            IndexChange::Expect(_) => {}
+        }
     });
     let clock = Arc::new(SystemClock::start());
     let started = start(Start {
@@ -65,7 +91,7 @@ async fn follow_with(feed: MemoryFeed, settings: Settings) -> (Following, Follow
         apply,
     });
     let (log, follower) = started.await.expect("starts");
-    (Following { feed, log, position, clock, removed }, follower)
+    (Following { feed, log, position, clock, removed, index }, follower)
 }
 
 #[tokio::test]
@@ -99,7 +125,7 @@ async fn a_replica_beats_while_it_loads() {
 }
 
 /// What does not end at all fails here.
-async fn in_time<T>(future: impl Future<Output = T>) -> T {
+pub(super) async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("it ends")
 }
 

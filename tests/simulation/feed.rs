@@ -91,18 +91,23 @@ impl Feed for SimulatedFeed {
     }
 
     /// Keys that are not handed over are active: only what was revoked is of interest.
-    async fn load(&self, apply: &Apply) -> Result<u64, Error> {
+    async fn load(&self, end: &LogEnd, apply: &Apply) -> Result<u64, Error> {
         // A load takes several readings, and the database may change in between.
         let mut from = String::new();
         let mut loaded = 0;
         loop {
             let after = from.clone();
-            let page: Vec<(String, u64)> = self
+            let end = *end;
+            let (page, leaf): (Vec<(String, u64)>, _) = self
                 .call(false, move |database, _| {
                     let later = database.revoked.iter().filter(|(id, _)| **id > after);
-                    later.take(8).map(|(id, at)| (id.clone(), *at)).collect()
+                    let page = later.take(8).map(|(id, at)| (id.clone(), *at)).collect();
+                    (page, database.leaf(end.revision))
                 })
                 .await?;
+            if leaf != end.leaf {
+                return Err(Error::Unavailable("the keys were read from another log than its end"));
+            }
             let Some((last, _)) = page.last() else { return Ok(loaded) };
             from.clone_from(last);
             loaded += page.len() as u64;

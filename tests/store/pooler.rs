@@ -73,7 +73,8 @@ async fn several_processes_share_the_sessions_of_a_pooler() {
         loaded.fetch_add(usize::from(is_key), std::sync::atomic::Ordering::Relaxed);
     };
     let keys = PROCESSES * 3 * ROUNDS;
-    assert_eq!(stores[2].load(&count).await.expect("loads"), keys as u64);
+    let end = stores[1].end().await.expect("reads");
+    assert_eq!(stores[2].load(&end, &count).await.expect("loads"), keys as u64);
     assert_eq!(loaded.into_inner(), keys);
     assert!(stores[0].forget_replies().await.is_ok());
     let report = stores[1].check_log().await.expect("checks");
