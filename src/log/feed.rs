@@ -1,7 +1,7 @@
 //! The narrow door to the store: what following a log needs of it, and all that it needs.
 
 use crate::domain::Error;
-use crate::domain::replica::{EpochStart, LogEnd, Polled, ReplicaRow};
+use crate::domain::replica::{EpochStart, LogEnd, Polled, ReplicaRow, Roster};
 use crate::domain::tree::TreeHash;
 use crate::domain::verdict::IndexChange;
 use crate::store::{Events, KeyState, Store};
@@ -72,8 +72,8 @@ pub trait Feed: Clone + Send + Sync + 'static {
     /// Removes a replica's row.
     fn deregister(&self, replica: &str) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// All rows.
-    fn replicas(&self) -> impl Future<Output = Result<Vec<ReplicaRow>, Error>> + Send;
+    /// All rows, and the leaf hashes at these revisions.
+    fn replicas(&self, revisions: &[u64]) -> impl Future<Output = Result<Roster, Error>> + Send;
 
     /// Removes a row if it still has these values.
     fn sweep(
@@ -135,8 +135,8 @@ impl Feed for Store {
         Self::deregister(self, replica).await
     }
 
-    async fn replicas(&self) -> Result<Vec<ReplicaRow>, Error> {
-        Self::replicas(self).await
+    async fn replicas(&self, revisions: &[u64]) -> Result<Roster, Error> {
+        Self::replicas(self, revisions).await
     }
 
     async fn sweep(&self, replica: &str, beat: u64, applied: u64) -> Result<bool, Error> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::domain::audit::{Actor, AuditEvent, CANONICAL_VERSION, EventType, LoggedEvent};
 use crate::domain::ids::{AccountId, ApplicationId, Environment, KeyId, StoreId};
-use crate::domain::replica::{EpochStart, LogEnd, Polled, ReplicaRow};
+use crate::domain::replica::{EpochStart, LogEnd, Polled, ReplicaRow, Roster};
 use crate::domain::tree::TreeHash;
 use crate::domain::verdict::{IndexChange, Standing, VerifiableKey};
 use crate::domain::{Error, Timestamp};
@@ -70,6 +70,10 @@ struct State {
     states_fail: bool,
     /// What is said of this key, whatever the log says of it.
     stale: Option<VerifiableKey>,
+    /// The rows of others.
+    rows: Vec<ReplicaRow>,
+    /// Who answers when rows are asked for.
+    old_primary: Option<Box<State>>,
     /// Beats from another log.
     beats_refused: u64,
     reads: u64,
@@ -124,6 +128,19 @@ impl MemoryFeed {
     /// What is said of a key from now on, whatever the log says of it.
     pub(super) fn say_of_its_key(&self, stale: VerifiableKey) {
         self.0.lock().expect("no panic").stale = Some(stale);
+    }
+
+    /// What the others say of themselves.
+    pub(super) fn set_rows(&self, rows: Vec<ReplicaRow>) {
+        self.0.lock().expect("no panic").rows = rows;
+    }
+
+    /// From now on, or no longer, rows are read from a primary that has just been deposed.
+    pub(super) fn read_rows_from_old_primary(&self, from_old: bool) {
+        let mut state = self.0.lock().expect("no panic");
+        let (events, rows) = (state.events.clone(), state.rows.clone());
+        let old = Box::new(State { events, rows, ..State::default() });
+        state.old_primary = from_old.then_some(old);
     }
 
     /// The last beat that has come.
@@ -255,8 +272,13 @@ impl Feed for MemoryFeed {
         Ok(())
     }
 
-    async fn replicas(&self) -> Result<Vec<ReplicaRow>, Error> {
-        Ok(Vec::new())
+    async fn replicas(&self, revisions: &[u64]) -> Result<Roster, Error> {
+        // Each look takes a moment, as with a real store.
+        tokio::task::yield_now().await;
+        let state = self.0.lock().expect("no panic");
+        let state = state.old_primary.as_ref().map_or(&*state, |old| &**old);
+        let leaf = |at: &u64| state.leaf(*at).map(|leaf| (*at, leaf));
+        Ok(Roster { rows: state.rows.clone(), leaves: revisions.iter().filter_map(leaf).collect() })
     }
 
     async fn sweep(&self, _: &str, _: u64, _: u64) -> Result<bool, Error> {
