@@ -118,7 +118,7 @@ impl Control {
         };
         let (caller, target) = (Some(principal.key_id()), Target::Existing(key_id));
         let done = self.store.change_key_for(caller, target, None, decide).await?;
-        let committed = self.committed(done.position);
+        let committed = self.committed(done.position, done.place);
         let consistency_token = committed.consistency_token();
         Ok(Made { reply: Changed { view: done.reply, consistency_token }, committed })
     }

@@ -48,7 +48,7 @@ impl Control {
             .store
             .change_key_for(Some(principal.key_id()), Target::Existing(&key_id), None, decide)
             .await?;
-        let committed = self.committed(done.position);
+        let committed = self.committed(done.position, done.place);
         Ok(Made { reply: committed.consistency_token(), committed })
     }
 }

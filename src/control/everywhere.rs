@@ -18,6 +18,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::{Control, Made};
+use crate::domain::replica::Place;
 use crate::domain::token::{LogPosition, PositionKind};
 use crate::log::{Patience, Propagation};
 
@@ -56,6 +57,8 @@ impl Wait {
 pub struct Committed {
     /// Where it is in the log.
     pub(super) position: LogPosition,
+    /// What a log has that has it.
+    place: Place,
     /// The clock's uptime right after.
     at: Duration,
 }
@@ -69,8 +72,8 @@ impl Committed {
 
 impl Control {
     /// Notes that a change was committed just now.
-    pub(super) fn committed(&self, position: LogPosition) -> Committed {
-        Committed { position, at: self.clock.uptime() }
+    pub(super) fn committed(&self, position: LogPosition, place: Place) -> Committed {
+        Committed { position, place, at: self.clock.uptime() }
     }
 
     /// Waits until verifications of this replica see a change, and says how far it has come on all: at the latest when
@@ -84,7 +87,8 @@ impl Control {
         cut_short: impl Future<Output = ()>,
     ) -> Propagation {
         let patience = wait.patience(self.clock.uptime(), time_left);
-        self.log.everywhere(&change.position, change.at, patience, cut_short).await
+        let Committed { position, place, at } = change;
+        self.log.everywhere(&position, place, at, patience, cut_short).await
     }
 
     /// This replica, as [`Self::everywhere`] names it.

@@ -86,7 +86,8 @@ impl Control {
             .await?;
         // A repeated request follows the change that it made the first time.
         let revision = done.reply.key.revision;
-        let committed = self.committed(LogPosition { revision, ..done.position });
+        let position = LogPosition { revision, ..done.position };
+        let committed = self.committed(position, done.place);
         let consistency_token = committed.consistency_token();
         let view = KeyView::of(done.reply.key, self.now());
         let secret = done.reply.secret.unwrap_or(secret);

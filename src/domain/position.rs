@@ -133,6 +133,8 @@ impl Position {
     /// lease.
     pub fn restart(&self, epoch: u32, revision: u64, newest_event: Timestamp) {
         self.floor.fetch_max(newest_event.micros(), Ordering::AcqRel);
+        // Readers take the epoch first: none may see the new one with how far the old log had come.
+        self.applied.store(0, Ordering::Release);
         self.epoch.store(epoch, Ordering::Release);
         self.applied.store(revision, Ordering::Release);
     }

@@ -1,6 +1,7 @@
 //! Replicas of one store and the log that they follow, as they see both: each has a row, and reports in it how far it
 //! has come.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Timestamp;
@@ -31,6 +32,31 @@ pub struct ReplicaRow {
     pub reads_up_to: u32,
     /// The versions of the root key that it holds, in ascending order.
     pub root_key_versions: Vec<u32>,
+}
+
+/// The rows of all replicas, and what the log of the very database that gave them has, all of it at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roster {
+    /// The rows, by id.
+    pub rows: Vec<ReplicaRow>,
+    /// The leaf hashes at the revisions that were asked for, as far as there are events.
+    pub leaves: BTreeMap<u64, TreeHash>,
+}
+
+/// A place in a log by which it is told from others: what has that leaf there has all that came before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The revision.
+    pub revision: u64,
+    /// The leaf hash of its event; `None` where a log begins.
+    pub leaf: Option<TreeHash>,
+}
+
+impl Place {
+    /// Whether the log of the database that gave the rows has it.
+    pub fn is_in(&self, roster: &Roster) -> bool {
+        self.leaf.is_none_or(|leaf| roster.leaves.get(&self.revision) == Some(&leaf))
+    }
 }
 
 /// What is known of one replica with regard to one change.

@@ -9,6 +9,15 @@
 //!
 //! With none pending, no verification that is sent after the reply is answered from before the change.
 //!
+//! A look counts only if the database that gave the rows has the change itself, which its leaf hash tells, in the same
+//! statement. A primary that was deposed may go on answering, and has neither the rows that were made elsewhere since nor
+//! the change:
+//!
+//! ```text
+//!  old primary   … 90                        a look here: C is not in the rows
+//!  new primary   … 90 ─ C registers ─ 91     a look here: C is in the rows
+//! ```
+//!
 //! The waiter's own replica comes first: whoever is told of a change asks the same server next. It waits for itself as
 //! long as the settings say, or until the caller's deadline, shutdown, or the end of the process; then it is pending
 //! like any other.
@@ -23,7 +32,7 @@ use super::membership::Look;
 use super::timer::sleep_until;
 use super::{Log, Shared};
 use crate::domain::Timestamp;
-use crate::domain::replica::{LONGEST_LEASE, ReplicaState};
+use crate::domain::replica::{LONGEST_LEASE, Place, ReplicaState};
 use crate::domain::token::LogPosition;
 
 /// How long one look at the rows may take, when nothing more was asked for.
@@ -64,12 +73,13 @@ struct Awaited {
 }
 
 impl<F: Feed> Log<F> {
-    /// Waits until a change is visible here, then until it is everywhere; `committed_at` is the uptime right after its
-    /// COMMIT. Ends early when this replica leaves, and with one look when `cut_short` does; what is not known by then
-    /// is pending.
+    /// Waits until a change is visible here, then until it is everywhere. Logs that have `place` have the change;
+    /// `committed_at` is the uptime right after its COMMIT. Ends early when this replica leaves, and with one look when
+    /// `cut_short` does; what is not known by then is pending.
     pub async fn everywhere(
         &self,
         change: &LogPosition,
+        place: Place,
         committed_at: Duration,
         patience: Patience,
         cut_short: impl Future<Output = ()>,
@@ -85,7 +95,7 @@ impl<F: Feed> Log<F> {
         let mut one_look_will_do = is_cut_short || patience.others.is_zero();
         let others = if one_look_will_do { ONE_LOOK } else { patience.others };
         let mut until = shared.clock.uptime().saturating_add(others).min(patience.end);
-        let _waiting = Waiting::begin(shared);
+        let _waiting = Waiting::begin(shared, place.revision);
         let (mut looks, mut leaving) = (shared.look.subscribe(), shared.leaving.subscribe());
         let mut applied = shared.applied.subscribe();
         let mut awaited: Option<BTreeMap<String, Awaited>> = None;
@@ -93,8 +103,8 @@ impl<F: Feed> Log<F> {
             let look = Arc::clone(&looks.borrow_and_update());
             applied.mark_unchanged();
             // Only a look that began after the commit: a replica that registered before that one and after an
-            // earlier one would be missed.
-            if look.began >= committed_at {
+            // earlier one would be missed. And only one at a database that has the change.
+            if look.began >= committed_at && place.is_in(&look.roster) {
                 let awaited = awaited.get_or_insert_with(|| self.found(&look, committed_at));
                 self.learn(awaited, &look, change);
             }
@@ -168,7 +178,7 @@ impl<F: Feed> Log<F> {
 
     /// When the longest lease is over that we know of: another's may be longer than ours.
     fn longest_lease_ends(&self, look: &Look, committed_at: Duration) -> Duration {
-        let leases = look.rows.iter().map(|row| row.lease_ms).max();
+        let leases = look.roster.rows.iter().map(|row| row.lease_ms).max();
         let length = Duration::from_millis(leases.unwrap_or_default());
         committed_at + prolonged(length.max(self.shared.settings.max_staleness))
     }
@@ -180,7 +190,7 @@ impl<F: Feed> Log<F> {
             let expires = committed_at + prolonged(Duration::from_millis(row.lease_ms));
             (row.id.clone(), Awaited { expires, state: ReplicaState::Pending })
         };
-        let mut found: BTreeMap<_, _> = look.rows.iter().map(row_of).collect();
+        let mut found: BTreeMap<_, _> = look.roster.rows.iter().map(row_of).collect();
         let own = || Awaited {
             expires: committed_at + prolonged(self.shared.settings.max_staleness),
             state: ReplicaState::Pending,
@@ -199,7 +209,7 @@ impl<F: Feed> Log<F> {
                 replica.state = self.own_state(change);
                 continue;
             }
-            replica.state = match look.rows.iter().find(|row| row.id == *id) {
+            replica.state = match look.roster.rows.iter().find(|row| row.id == *id) {
                 Some(row) if row.applied >= change.revision => ReplicaState::Confirmed,
                 Some(_) => ReplicaState::Pending,
                 // It left after its last answer, or was swept long after its lease.
@@ -251,18 +261,19 @@ enum Visible {
 /// While it lives, the rows are read over and over.
 struct Waiting<'s, F> {
     shared: &'s Shared<F>,
+    revision: u64,
 }
 
 impl<'s, F> Waiting<'s, F> {
-    fn begin(shared: &'s Shared<F>) -> Self {
-        shared.one_more_waits();
-        Self { shared }
+    fn begin(shared: &'s Shared<F>, revision: u64) -> Self {
+        shared.one_more_waits(revision);
+        Self { shared, revision }
     }
 }
 
 impl<F> Drop for Waiting<'_, F> {
     fn drop(&mut self) {
-        self.shared.one_less_waits();
+        self.shared.one_less_waits(self.revision);
     }
 }
 

@@ -37,7 +37,8 @@ async fn what_nobody_could_learn_may_take_as_long_as_any_lease() {
     let (before, committed_at) = (log.now(clock.as_ref()), clock.uptime());
     let change = LogPosition { store: STORE, epoch: 1, revision: 1 };
     let one_look = Patience { others: Duration::ZERO, end: Duration::MAX };
-    let told = log.everywhere(&change, committed_at, one_look, pending()).await;
+    let place = Place { revision: 1, leaf: None };
+    let told = log.everywhere(&change, place, committed_at, one_look, pending()).await;
     let unknown = told.replicas.iter().find(|(id, _)| id == UNKNOWN);
     assert_eq!(unknown.expect("it says so").1, ReplicaState::Pending);
     let within = told.effective_everywhere_by.saturating_since(before);

@@ -1,7 +1,7 @@
 //! The narrow door to the store: what following a log needs of it, and all that it needs.
 
 use crate::domain::Error;
-use crate::domain::replica::{EpochStart, LogEnd, Polled, ReplicaRow};
+use crate::domain::replica::{EpochStart, LogEnd, Polled, ReplicaRow, Roster};
 use crate::domain::tree::TreeHash;
 use crate::domain::verdict::IndexChange;
 use crate::store::{Events, KeyState, Store};
@@ -49,9 +49,10 @@ pub trait Feed: Clone + Send + Sync + 'static {
         key_ids: &[String],
     ) -> impl Future<Output = Result<Vec<KeyState>, Error>> + Send;
 
-    /// Hands every key over, in no order, and says how many there were. A key that changes meanwhile may come as
-    /// it was or as it is.
-    fn load(&self, apply: &Apply) -> impl Future<Output = Result<u64, Error>> + Send;
+    /// Hands every key of the log that has this end over, in no order, and says how many there were. A key that
+    /// changes meanwhile may come as it was or as it is. An error may come when some keys were handed over already; it
+    /// does come if any of them was read from a log that does not have this end.
+    fn load(&self, end: &LogEnd, apply: &Apply) -> impl Future<Output = Result<u64, Error>> + Send;
 
     /// Writes a replica's row, with nothing applied, over one of the same id if there is one. On return it is
     /// committed.
@@ -71,8 +72,8 @@ pub trait Feed: Clone + Send + Sync + 'static {
     /// Removes a replica's row.
     fn deregister(&self, replica: &str) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// All rows.
-    fn replicas(&self) -> impl Future<Output = Result<Vec<ReplicaRow>, Error>> + Send;
+    /// All rows, and the leaf hashes at these revisions.
+    fn replicas(&self, revisions: &[u64]) -> impl Future<Output = Result<Roster, Error>> + Send;
 
     /// Removes a row if it still has these values.
     fn sweep(
@@ -112,8 +113,8 @@ impl Feed for Store {
         Self::key_states(self, key_ids).await
     }
 
-    async fn load(&self, apply: &Apply) -> Result<u64, Error> {
-        Self::load(self, apply).await
+    async fn load(&self, end: &LogEnd, apply: &Apply) -> Result<u64, Error> {
+        Self::load(self, end, apply).await
     }
 
     async fn register(&self, row: &ReplicaRow) -> Result<(), Error> {
@@ -134,8 +135,8 @@ impl Feed for Store {
         Self::deregister(self, replica).await
     }
 
-    async fn replicas(&self) -> Result<Vec<ReplicaRow>, Error> {
-        Self::replicas(self).await
+    async fn replicas(&self, revisions: &[u64]) -> Result<Roster, Error> {
+        Self::replicas(self, revisions).await
     }
 
     async fn sweep(&self, replica: &str, beat: u64, applied: u64) -> Result<bool, Error> {

@@ -8,23 +8,17 @@
 //! The row comes first. A waiter looks at the rows after its commit; a replica whose row it does not find registers
 //! later, so that all polls that count, which come after that, see the commit.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::feed::Feed;
 use super::high_water::{HighWater, Mark};
 use super::lease::Lease;
-use super::ring::Ring;
 use super::start::ApplyChange;
 use super::state::{Comparison, Followed, State};
 use super::{Settings, Shared};
 use crate::domain::Error;
-use crate::domain::audit::LoggedEvent;
-use crate::domain::ids::KeyId;
 use crate::domain::replica::{Polled, ReplicaRow};
-use crate::domain::verdict::IndexChange;
-use crate::store::KeyState;
 
 /// The loops that follow the log. One follower for each process.
 pub struct Follower<F> {
@@ -33,7 +27,7 @@ pub struct Follower<F> {
     pub(super) shared: Arc<Shared<F>>,
     /// What this replica's row says of it; beat and position are in [`State`].
     pub(super) row: ReplicaRow,
-    apply: ApplyChange,
+    pub(super) apply: ApplyChange,
     high_water: Arc<dyn HighWater>,
     state: Mutex<State>,
 }
@@ -179,15 +173,16 @@ impl<F: Feed> Follower<F> {
             }
             self.welcome_again();
             match followed.compare(&polled) {
-                // It is there again, and nothing of it is here: it was lost when this replica started.
+                // It is there again, and nothing of it is here: it was lost when this replica started, or a load of
+                // the one that took its place did not come to its end.
                 Comparison::Same | Comparison::LaterEpoch if !self.state().loaded => {
-                    self.reload().await?;
+                    self.reload("the log that was followed is back").await?;
                     continue;
                 }
                 Comparison::Same => {}
                 Comparison::LaterEpoch => self.enter(polled.epoch).await?,
                 Comparison::Another => {
-                    self.reload().await?;
+                    self.reload("the log was replaced, and an operator has accepted it").await?;
                     continue;
                 }
                 Comparison::Lost => {
@@ -209,51 +204,6 @@ impl<F: Feed> Follower<F> {
                 return Ok(());
             }
         }
-    }
-
-    /// Applies events: the index first, then the position, then everybody who waits for it.
-    async fn take(&self, events: &[LoggedEvent]) -> Result<(), Error> {
-        let Some(last) = events.last() else { return Ok(()) };
-        let mut expected = self.state().followed.revision;
-        let mut named = BTreeMap::new();
-        for logged in events {
-            expected += 1;
-            let event = &logged.event;
-            if event.revision != expected {
-                let found = event.revision;
-                let gap = format!("the log has revision {found} where {expected} must be");
-                return Err(Error::Internal(gap));
-            }
-            if !event.key_id.is_empty() {
-                named
-                    .insert(event.key_id.clone(), event.kind.changes_its_key().then_some(expected));
-            }
-        }
-        let key_ids: Vec<String> = named.keys().cloned().collect();
-        if !key_ids.is_empty() {
-            let states = self.feed.key_states(&key_ids).await?;
-            // A key's row may be newer than the event that names it; its own event follows then. It is never older,
-            // unless these two readings came from two databases.
-            let is_older = |state: &KeyState| match state {
-                KeyState::Sealed(key) => {
-                    named.get(key.key_id.as_str()).is_some_and(|named| Some(key.revision) < *named)
-                }
-                KeyState::Absent(_) | KeyState::Broken { .. } => false,
-            };
-            if states.iter().any(is_older) {
-                return Err(Error::Unavailable("a key is older than its last event"));
-            }
-            states.into_iter().filter_map(index_change).for_each(&self.apply);
-        }
-        {
-            let mut state = self.state();
-            state.followed.revision = last.event.revision;
-            state.followed.leaf = Some(last.leaf_hash);
-        }
-        self.shared.position.advance(last.event.revision, last.event.time);
-        self.shared.ring().extend(events.to_vec());
-        self.shared.applied.send_replace(last.event.revision);
-        Ok(())
     }
 
     /// A poll that began then found nothing that is not applied by now.
@@ -300,57 +250,6 @@ impl<F: Feed> Follower<F> {
         }
     }
 
-    /// The log has entered a later epoch, and is the one that we followed.
-    async fn enter(&self, epoch: u32) -> Result<(), Error> {
-        *self.shared.epochs() = self.feed.epochs().await?;
-        self.state().followed.epoch = epoch;
-        self.shared.position.enter(epoch);
-        tracing::info!(epoch, "the log has entered another epoch");
-        Ok(())
-    }
-
-    /// Begins from nothing: at the start, and with a log that took the place of the one before.
-    async fn load(&self) -> Result<(), Error> {
-        *self.shared.epochs() = self.feed.epochs().await?;
-        // The end is read before the keys: a key that changes meanwhile is read as it is then, and its event is
-        // applied again by a poll, which changes nothing.
-        let end = self.feed.end().await?;
-        let keys = self.feed.load(&self.apply).await?;
-        tracing::info!(keys, revision = end.revision, "keys loaded");
-        let settings = self.settings();
-        *self.shared.ring() = Ring::new(end.revision, settings.ring_events, settings.ring_bytes);
-        // Whoever subscribed while the other log was still in memory has that one.
-        self.shared.begin_another_log();
-        {
-            let mut state = self.state();
-            state.followed = end.into();
-            state.loaded = true;
-        }
-        self.shared.position.restart(end.epoch, end.revision, end.time);
-        self.shared.applied.send_replace(end.revision);
-        self.keep_mark(true);
-        Ok(())
-    }
-
-    async fn reload(&self) -> Result<(), Error> {
-        let term = self.state().term;
-        self.void(term);
-        tracing::warn!("the log was replaced, and an operator has accepted it; loading all keys");
-        (self.apply)(IndexChange::Clear);
-        self.shared.begin_another_log();
-        self.load().await
-    }
-
-    /// Whether the log has something else where the mark was.
-    async fn is_lost(&self, mark: &Mark) -> Result<bool, Error> {
-        let end = self.feed.end().await?;
-        if mark.epoch != end.epoch {
-            // An operator has accepted what was lost since, or what was accepted is itself lost.
-            return Ok(mark.epoch > end.epoch);
-        }
-        Ok(self.feed.leaf(mark.revision).await? != Some(mark.leaf))
-    }
-
     /// Keeps the mark if it has moved; not at once, at every poll, so that it is behind by [`MARK_EVERY`] at most.
     pub(super) fn keep_mark(&self, at_once: bool) {
         let now = self.uptime();
@@ -370,18 +269,6 @@ impl<F: Feed> Follower<F> {
             Err(error) => {
                 tracing::warn!(%error, "can't keep the high-water mark in the data directory");
             }
-        }
-    }
-}
-
-/// What a key's state means for the index. A row whose seal does not fit is never served.
-pub(super) fn index_change(state: KeyState) -> Option<IndexChange> {
-    match state {
-        KeyState::Sealed(key) => Some(IndexChange::Put(Arc::new(key))),
-        KeyState::Absent(key_id) => KeyId::from_stored(key_id).ok().map(IndexChange::Remove),
-        KeyState::Broken { key_id, fault } => {
-            tracing::error!(key_id, %fault, "ALARM: a key's row was changed from outside; it is not served");
-            KeyId::from_stored(key_id).ok().map(IndexChange::Remove)
         }
     }
 }

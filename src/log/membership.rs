@@ -12,7 +12,7 @@ use super::feed::Feed;
 use super::follower::Follower;
 use super::timer::{sleep_until, timeout};
 use crate::domain::Error;
-use crate::domain::replica::ReplicaRow;
+use crate::domain::replica::{ReplicaRow, Roster};
 
 /// After a beat that failed, the next is tried so much later.
 const BEAT_AGAIN: Duration = Duration::from_millis(250);
@@ -23,12 +23,15 @@ const ROWS_SELDOM: Duration = Duration::from_millis(50);
 /// How long the last word may take.
 pub(super) const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
+/// The most revisions whose leaves one look reads. Whoever waits for another gets its turn when others have theirs.
+pub(super) const REVISIONS_PER_LOOK: usize = 512;
+
 /// The rows as they were at one moment after `began`.
 #[derive(Debug)]
 pub(super) struct Look {
     /// The uptime at which the reading began.
     pub(super) began: Duration,
-    pub(super) rows: Vec<ReplicaRow>,
+    pub(super) roster: Roster,
 }
 
 /// What a row said, and the uptime by which it was known to say so.
@@ -108,9 +111,9 @@ impl<F: Feed> Follower<F> {
         }
         let began = self.uptime();
         let (beat, term) = self.next_beat(began);
-        let followed = self.state().followed;
+        let (applied, leaf) = self.state().reported();
         // It prolongs the lease once a poll has found it.
-        if !self.feed.beat(&self.row.id, beat, followed.revision, followed.leaf).await? {
+        if !self.feed.beat(&self.row.id, beat, applied, leaf).await? {
             self.void(term);
             // A poll tells which.
             self.shared.wake.ask();
@@ -133,7 +136,7 @@ impl<F: Feed> Follower<F> {
     /// began before we saw it, and their lease ended one `lease_ms` after that.
     async fn sweep(&self, seen: &mut HashMap<String, Seen>) -> Result<(), Error> {
         let began = self.uptime();
-        let rows = self.feed.replicas().await?;
+        let rows = self.feed.replicas(&[]).await?.rows;
         // Since when we know: the end of the first reading. Until when: the beginning of this one.
         let since = self.uptime();
         let mut still = HashMap::new();
@@ -160,14 +163,15 @@ impl<F: Feed> Follower<F> {
         let timer = self.shared.timer.as_ref();
         let mut reads = 0_u32;
         loop {
-            if !self.shared.somebody_waits() {
+            let awaited = self.shared.awaited();
+            if awaited.is_empty() {
                 reads = 0;
                 self.shared.rows_wanted.notified().await;
                 continue;
             }
             let began = self.uptime();
-            match self.feed.replicas().await {
-                Ok(rows) => _ = self.shared.look.send_replace(Arc::new(Look { began, rows })),
+            match self.feed.replicas(&awaited).await {
+                Ok(roster) => _ = self.shared.look.send_replace(Arc::new(Look { began, roster })),
                 Err(error) => tracing::debug!(%error, "can't read what the other replicas say"),
             }
             reads = reads.saturating_add(1);

@@ -21,6 +21,7 @@ mod follower;
 mod fork;
 mod high_water;
 mod lease;
+mod load;
 mod membership;
 mod reached;
 mod refused;
@@ -28,11 +29,13 @@ mod ring;
 mod start;
 mod state;
 mod subscription;
+mod take;
 mod timer;
 mod wake;
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,12 +50,12 @@ pub use start::{ApplyChange, Feeds, Start, start};
 pub use subscription::Subscription;
 pub use timer::{Timer, TokioTimer};
 
-use self::membership::{LEAVE_WITHIN, Look};
+use self::membership::{LEAVE_WITHIN, Look, REVISIONS_PER_LOOK};
 use self::timer::timeout;
 use self::wake::Wake;
 use crate::domain::ids::StoreId;
 use crate::domain::position::Position;
-use crate::domain::replica::{EpochStart, ReplicaRow};
+use crate::domain::replica::{EpochStart, ReplicaRow, Roster};
 use crate::domain::time::Clock;
 use crate::domain::token::LogPosition;
 use crate::domain::{Error, Timestamp};
@@ -127,7 +130,8 @@ struct Shared<F> {
     row_is_gone: Notify,
     /// The newest look at all rows.
     look: watch::Sender<Arc<Look>>,
-    waiting: AtomicUsize,
+    /// For which revisions is waited, and by how many.
+    waiting: Mutex<BTreeMap<u64, usize>>,
     rows_wanted: Notify,
     leaving: watch::Sender<bool>,
     left: watch::Sender<bool>,
@@ -145,7 +149,7 @@ impl<F> Shared<F> {
     ) -> Self {
         let ring = Ring::new(0, settings.ring_events, settings.ring_bytes);
         // Of a time before everything, so that no waiter takes it for one after its commit.
-        let look = Look { began: Duration::ZERO, rows: Vec::new() };
+        let look = Look { began: Duration::ZERO, roster: Roster::default() };
         Self {
             feed,
             store,
@@ -161,7 +165,7 @@ impl<F> Shared<F> {
             wake: Wake::default(),
             row_is_gone: Notify::new(),
             look: watch::Sender::new(Arc::new(look)),
-            waiting: AtomicUsize::new(0),
+            waiting: Mutex::default(),
             rows_wanted: Notify::new(),
             leaving: watch::Sender::new(false),
             left: watch::Sender::new(false),
@@ -193,17 +197,28 @@ impl<F> Shared<F> {
         self.replaced.load(Ordering::Acquire)
     }
 
-    fn one_more_waits(&self) {
-        self.waiting.fetch_add(1, Ordering::AcqRel);
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, usize>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn one_more_waits(&self, revision: u64) {
+        *self.waiting().entry(revision).or_default() += 1;
         self.rows_wanted.notify_one();
     }
 
-    fn one_less_waits(&self) {
-        self.waiting.fetch_sub(1, Ordering::AcqRel);
+    fn one_less_waits(&self, revision: u64) {
+        let mut waiting = self.waiting();
+        if let Some(count) = waiting.get_mut(&revision) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&revision);
+            }
+        }
     }
 
-    fn somebody_waits(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) > 0
+    /// The revisions for which is waited, those first that were there first; no more than one look asks for.
+    fn awaited(&self) -> Vec<u64> {
+        self.waiting().keys().copied().take(REVISIONS_PER_LOOK).collect()
     }
 }
 
@@ -226,7 +241,7 @@ impl<F: Feed> Log<F> {
     pub async fn replica_rows(&self) -> Result<Vec<ReplicaRow>, Error> {
         let shared = &self.shared;
         if shared.feed.is_shared() {
-            return shared.feed.replicas().await;
+            return Ok(shared.feed.replicas(&[]).await?.rows);
         }
         let beat_age = shared.position.since_poll(shared.clock.as_ref());
         Ok(vec![ReplicaRow { applied: self.applied(), beat_age, ..shared.replica.clone() }])
@@ -264,6 +279,8 @@ impl<F: Feed> Log<F> {
     }
 }
 
+#[cfg(test)]
+mod load_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -7,8 +7,11 @@
 //!
 //!  epoch 1         … 89 ─ 90 ─ 91 ─ 92            91 and 92 were lost in a failover; an operator has accepted that
 //!  epoch 2                 └─ 91' ─ 92'           (1, 90): reached     (1, 92): lost     (2, 92): reached
+//!
+//!  this replica    … 85 ─ polls: the log is in epoch 2 now ─ 86 ─ 87 …          (1, 90): not before it is at 90
 //! ```
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::feed::Feed;
@@ -66,14 +69,15 @@ impl<F: Feed> Log<F> {
         let position = &self.shared.position;
         let basis = position.basis();
         match place.epoch.cmp(&basis.epoch) {
-            std::cmp::Ordering::Greater => Standing::Ahead,
-            std::cmp::Ordering::Equal if basis.revision >= place.revision => Standing::Reached,
-            std::cmp::Ordering::Equal => Standing::Ahead,
-            // What its own epoch kept, every later one has.
-            std::cmp::Ordering::Less => match self.shared.end_of(place.epoch) {
-                Some(end) if place.revision < end => Standing::Reached,
-                Some(_) => Standing::Lost,
-                None => Standing::Ahead,
+            Ordering::Greater => Standing::Ahead,
+            Ordering::Equal if basis.revision >= place.revision => Standing::Reached,
+            Ordering::Equal => Standing::Ahead,
+            // What its own epoch kept, every later one has; but this replica may have entered that one from further
+            // back.
+            Ordering::Less => match self.shared.end_of(place.epoch) {
+                Some(end) if place.revision >= end => Standing::Lost,
+                Some(_) if basis.revision >= place.revision => Standing::Reached,
+                Some(_) | None => Standing::Ahead,
             },
         }
     }

@@ -18,7 +18,8 @@ pub(super) struct State {
     pub(super) registered: bool,
     /// Counts the voidings, so that what was begun before one is not taken for news after it.
     pub(super) term: u64,
-    /// The index holds the keys of the log that is followed. Not so where the log was lost at the start.
+    /// The index holds all keys of the log that is followed. Not so where the log was lost at the start, nor from the
+    /// beginning of a load to its end.
     pub(super) loaded: bool,
     /// The database's log is not the one that we followed.
     pub(super) forked: bool,
@@ -30,6 +31,14 @@ pub(super) struct State {
     pub(super) mark_tried: Option<Duration>,
     /// The machine's wall clock and the database's are far apart, and somebody was told.
     pub(super) skewed: bool,
+}
+
+impl State {
+    /// How far this replica has come, as its row may say it: nowhere while the index is not whole. What was followed
+    /// until then may be of a log that the database no longer has, which would refuse the beat.
+    pub(super) fn reported(&self) -> (u64, Option<TreeHash>) {
+        if self.loaded { (self.followed.revision, self.followed.leaf) } else { (0, None) }
+    }
 }
 
 /// How far the log was followed: everything in the index is of this log, up to here.

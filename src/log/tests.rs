@@ -1,27 +1,41 @@
+use std::collections::BTreeSet;
 use std::future::{pending, ready};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::testing::{MemoryFeed, NoMark, replica};
+use super::testing::{MemoryFeed, NoMark, event, replica};
 use super::{
     Feeds, Follower, Log, NotYetVisible, Patience, Propagation, Settings, Start, TokioTimer, start,
 };
 use crate::domain::Error;
 use crate::domain::ids::StoreId;
 use crate::domain::position::Position;
-use crate::domain::replica::ReplicaState;
+use crate::domain::replica::{Place, ReplicaRow, ReplicaState};
 use crate::domain::time::{Clock, SystemClock};
 use crate::domain::token::{LogPosition, PositionKind};
 use crate::domain::verdict::IndexChange;
 
-const STORE: StoreId = StoreId([1; 16]);
+pub(super) const STORE: StoreId = StoreId([1; 16]);
 
-struct Following {
-    feed: MemoryFeed,
-    log: Log<MemoryFeed>,
-    position: Arc<Position>,
-    clock: Arc<SystemClock>,
+pub(super) struct Following {
+    pub(super) feed: MemoryFeed,
+    pub(super) log: Log<MemoryFeed>,
+    pub(super) position: Arc<Position>,
+    pub(super) clock: Arc<SystemClock>,
     removed: Arc<Mutex<Vec<String>>>,
+    index: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Following {
+    /// The keys that are in the index.
+    pub(super) fn index(&self) -> Vec<String> {
+        self.index.lock().expect("no panic").iter().cloned().collect()
+    }
+
+    /// Whether answers are given.
+    pub(super) fn has_a_lease(&self) -> bool {
+        self.position.staleness(&self.position.basis(), self.clock.as_ref()).is_some()
+    }
 }
 
 /// Follows a log that holds `events` events, with room for eight in memory.
@@ -31,11 +45,11 @@ async fn follow(events: u64) -> (Following, Follower<MemoryFeed>) {
     follow_feed(feed).await
 }
 
-async fn follow_feed(feed: MemoryFeed) -> (Following, Follower<MemoryFeed>) {
+pub(super) async fn follow_feed(feed: MemoryFeed) -> (Following, Follower<MemoryFeed>) {
     follow_with(feed, settings()).await
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         poll_interval: Duration::from_millis(1),
         visible_within: Duration::from_millis(100),
@@ -44,13 +58,25 @@ fn settings() -> Settings {
     }
 }
 
-async fn follow_with(feed: MemoryFeed, settings: Settings) -> (Following, Follower<MemoryFeed>) {
+pub(super) async fn follow_with(
+    feed: MemoryFeed,
+    settings: Settings,
+) -> (Following, Follower<MemoryFeed>) {
     let position = Arc::new(Position::default());
     let removed = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&removed);
+    let index = Arc::new(Mutex::new(BTreeSet::new()));
+    let (seen, kept) = (Arc::clone(&removed), Arc::clone(&index));
     let apply = Box::new(move |change| {
-        let IndexChange::Remove(key_id) = change else { panic!("the feed has no keys") };
-        seen.lock().expect("no panic").push(key_id.to_string());
+        let mut kept = kept.lock().expect("no panic");
+        match change {
+            IndexChange::Put(key) => _ = kept.insert(key.key_id.to_string()),
+            IndexChange::Remove(key_id) => {
+                kept.remove(key_id.as_str());
+                seen.lock().expect("no panic").push(key_id.to_string());
+            }
+            IndexChange::Clear => kept.clear(),
+            IndexChange::Expect(_) => {}
+        }
     });
     let clock = Arc::new(SystemClock::start());
     let started = start(Start {
@@ -65,7 +91,7 @@ async fn follow_with(feed: MemoryFeed, settings: Settings) -> (Following, Follow
         apply,
     });
     let (log, follower) = started.await.expect("starts");
-    (Following { feed, log, position, clock, removed }, follower)
+    (Following { feed, log, position, clock, removed, index }, follower)
 }
 
 #[tokio::test]
@@ -99,7 +125,7 @@ async fn a_replica_beats_while_it_loads() {
 }
 
 /// What does not end at all fails here.
-async fn in_time<T>(future: impl Future<Output = T>) -> T {
+pub(super) async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("it ends")
 }
 
@@ -118,21 +144,57 @@ async fn a_change_that_is_not_seen_here_is_pending_at_the_deadline_and_at_shutdo
         following.feed.set_broken(true);
         let (log, now) = (&following.log, following.clock.uptime());
         let change = LogPosition { store: STORE, epoch: 1, revision: 1 };
+        let place = Place { revision: 1, leaf: Some(event(1).leaf_hash) };
         for others in [Duration::ZERO, for_ever] {
             let until = |wait| Patience { others, end: now.saturating_add(wait) };
             let soon = until(Duration::from_millis(20));
-            let at_the_end = in_time(log.everywhere(&change, now, soon, pending())).await;
+            let at_the_end = in_time(log.everywhere(&change, place, now, soon, pending())).await;
             assert_eq!(own(&at_the_end, log), ReplicaState::Pending);
             let never = until(Duration::MAX);
-            let at_shutdown = in_time(log.everywhere(&change, now, never, ready(()))).await;
+            let at_shutdown = in_time(log.everywhere(&change, place, now, never, ready(()))).await;
             assert_eq!(own(&at_shutdown, log), ReplicaState::Pending);
         }
         following.feed.set_broken(false);
         following.feed.append(1);
         let one_look = Patience { others: Duration::ZERO, end: Duration::MAX };
-        let seen = in_time(log.everywhere(&change, now, one_look, pending())).await;
+        let seen = in_time(log.everywhere(&change, place, now, one_look, pending())).await;
         assert_eq!(own(&seen, log), ReplicaState::Confirmed);
     }
+}
+
+/// Between the failover and its end, one connection may still lead to the old primary.
+#[tokio::test]
+async fn rows_are_not_believed_that_come_from_a_log_without_the_change() {
+    let for_ever = Duration::from_secs(86_400);
+    let feed = MemoryFeed::default();
+    feed.load_until_beats(0);
+    let settings = Settings { max_staleness: for_ever, ..settings() };
+    let (following, follower) = follow_with(feed, settings).await;
+    tokio::spawn(follower.run());
+    following.feed.read_rows_from_old_primary(true);
+    let other = replica("two", for_ever);
+    following.feed.set_rows(vec![other.clone()]);
+    following.feed.append(1);
+    let log = &following.log;
+    let committed_at = following.clock.uptime();
+    let change = LogPosition { store: STORE, epoch: 1, revision: 1 };
+    let place = Place { revision: 1, leaf: Some(event(1).leaf_hash) };
+    let told = async |others| {
+        let patience = Patience { others, end: Duration::MAX };
+        in_time(log.everywhere(&change, place, committed_at, patience, pending())).await
+    };
+    let of_nobody = told(Duration::ZERO).await;
+    assert!(!of_nobody.is_complete(), "{of_nobody:?}");
+
+    following.feed.read_rows_from_old_primary(false);
+    let one_look = told(Duration::ZERO).await;
+    let two = ("two".to_owned(), ReplicaState::Pending);
+    assert!(one_look.replicas.contains(&two), "{one_look:?}");
+
+    following.feed.set_rows(vec![ReplicaRow { applied: 1, ..other }]);
+    let waited = told(for_ever).await;
+    let two = ("two".to_owned(), ReplicaState::Confirmed);
+    assert!(waited.is_complete() && waited.replicas.contains(&two), "{waited:?}");
 }
 
 fn own(told: &Propagation, log: &Log<MemoryFeed>) -> ReplicaState {

@@ -4,6 +4,7 @@ use crate::domain::Timestamp;
 use crate::domain::audit::{Actor, EventType, FieldChange, RevokeReason};
 use crate::domain::ids::{AccountId, KeyId};
 use crate::domain::key::{Administration, Key};
+use crate::domain::replica::Place;
 use crate::domain::token::LogPosition;
 
 /// The key that a change is about.
@@ -124,6 +125,8 @@ pub struct Changed<T> {
     pub reply: T,
     /// The change's place in the log; if nothing was changed, the log's last.
     pub position: LogPosition,
+    /// The same place by its hash: whatever log has it has the change.
+    pub place: Place,
     /// Whether an event was written.
     pub changed: bool,
 }

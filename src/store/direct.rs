@@ -3,7 +3,8 @@
 //!
 //! A connection is used again only if the message before it was answered in full, without an error, and as expected.
 //! Whatever else happens (an error, no answer in time, a future that was dropped) closes it, so that nothing half done
-//! and nothing silent is ever used again; after an error also those that are idle.
+//! and nothing silent is ever used again; after an error also those that are idle, and those that were in use by then when
+//! they come back: after a failover some of them may still lead to the old primary, and answer as if nothing had happened.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,8 +27,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A few connections. They belong to the runtime on which they were made.
 pub(super) struct Direct {
     options: PgConnectOptions,
-    idle: Mutex<Vec<PgConnection>>,
+    idle: Mutex<Idle>,
     places: Semaphore,
+}
+
+#[derive(Default)]
+struct Idle {
+    connections: Vec<PgConnection>,
+    /// Counts the errors. What was taken or made before the last one does not come back.
+    generation: u64,
 }
 
 impl Direct {
@@ -46,7 +54,10 @@ impl Direct {
     ) -> Result<T, Fault> {
         let place = within(limit, async { self.places.acquire().await.map_err(|_| closed()) });
         let _place = place.await?;
-        let idle = self.idle().pop();
+        let (idle, generation) = {
+            let mut idle = self.idle();
+            (idle.connections.pop(), idle.generation)
+        };
         let mut connection = match idle {
             Some(connection) => connection,
             None => {
@@ -57,11 +68,15 @@ impl Direct {
         let sent = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection);
         let rows = within(limit, async { sent.await.map_err(fault) }).await;
         let answer = rows.and_then(|rows| read(rows.into_iter().map(QueryResult::from).collect()));
+        let mut idle = self.idle();
         match answer {
-            Ok(_) if self.places.is_closed() => {}
-            Ok(_) => self.idle().push(connection),
+            Ok(_) if self.places.is_closed() || idle.generation != generation => {}
+            Ok(_) => idle.connections.push(connection),
             // Whatever happened to this one has most likely happened to the others.
-            Err(_) => self.idle().clear(),
+            Err(_) => {
+                idle.generation += 1;
+                idle.connections.clear();
+            }
         }
         answer
     }
@@ -69,14 +84,14 @@ impl Direct {
     /// Closes what is idle now, and the rest when it comes back.
     pub(super) async fn close(&self) {
         self.places.close();
-        let idle = std::mem::take(&mut *self.idle());
+        let idle = std::mem::take(&mut self.idle().connections);
         for connection in idle {
             // The server notices the end of the stream as well.
             let _ = tokio::time::timeout(CONNECT_TIMEOUT, connection.close()).await;
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<PgConnection>> {
+    fn idle(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -130,12 +130,14 @@ pub(super) fn complete(
     }
 }
 
-/// Appends events of consecutive revisions, with the tree hashes that they complete.
+/// Appends events of consecutive revisions, with the tree hashes that they complete. Gives the leaf hash of the last.
 pub(super) async fn append(
     transaction: &WriteTransaction,
     events: &[AuditEvent],
-) -> Result<(), Fault> {
+) -> Result<Option<TreeHash>, Fault> {
     let (rows, hashes) = rows_of(transaction, events).await?;
+    let leaf = rows.last().and_then(|row| row.leaf_hash.try_as_ref().cloned());
+    let leaf = leaf.map(hash).transpose()?;
     for rows in rows.chunks(ROWS_PER_INSERT) {
         let insert = audit_event::Entity::insert_many(rows.iter().cloned());
         insert.exec_without_returning(&transaction.step("event")).await?;
@@ -144,7 +146,7 @@ pub(super) async fn append(
         let insert = tree_hash::Entity::insert_many(hashes.iter().cloned());
         insert.exec_without_returning(&transaction.step("tree hashes")).await?;
     }
-    Ok(())
+    Ok(leaf)
 }
 
 /// The rows of events of consecutive revisions that follow the tip, and of the tree hashes that they complete.

@@ -12,6 +12,10 @@
 //!
 //! Rows have their ids for ever, so whatever happens meanwhile, a key that was there before and still is afterwards
 //! comes at least once.
+//!
+//! The end of the log was read before, over another connection. While a primary that has been deposed still answers,
+//! new connections can lead to it: keys from there would pass for those of a log that has gone on. So every reading also
+//! reads the leaf at that end, in the same statement.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,12 +25,16 @@ use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement, Value};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
+use super::error::Fault;
 use super::reader::Reader;
+use super::row::signed;
 use super::{KeyState, Store};
 use crate::domain::Error;
 use crate::domain::canonical::Decoder;
 use crate::domain::ids::KeyId;
+use crate::domain::replica::LogEnd;
 use crate::domain::seal::SEAL_LEN;
+use crate::domain::tree::TreeHash;
 use crate::domain::verdict::{IndexChange, VerifiableKey};
 
 /// Ids in the first row of each connection. The next have twice or half as many, as their size says.
@@ -43,18 +51,24 @@ const CONNECTIONS: Range<usize> = 2..5;
 const PROGRESS_EVERY: u64 = 1_000_000;
 
 impl Store {
-    /// Hands every key over, in no order, and says how many there were. A key that changes meanwhile may come as it
-    /// was or as it is. One whose seal does not fit is not handed over, with an alarm.
+    /// Hands every key of the log that has this end over, in no order, and says how many there were. A key that changes
+    /// meanwhile may come as it was or as it is. One whose seal does not fit is not handed over, with an alarm.
     ///
     /// # Errors
     ///
-    /// Those of the database.
-    pub async fn load(&self, apply: &(dyn Fn(IndexChange) + Send + Sync)) -> Result<u64, Error> {
+    /// Those of the database; [`Error::Unavailable`] if keys came from a log that does not have this end. Some keys may
+    /// have been handed over by then.
+    pub async fn load(
+        &self,
+        end: &LogEnd,
+        apply: &(dyn Fn(IndexChange) + Send + Sync),
+    ) -> Result<u64, Error> {
+        let end = End { revision: signed(end.revision)?, leaf: end.leaf };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let size = (cores + 1).clamp(CONNECTIONS.start, CONNECTIONS.end - 1);
         let connections = (self.inner.pools.loaders)(u32::try_from(size).unwrap_or(1));
         let connections = Arc::new(connections);
-        let loaded = self.load_through(&connections, size, apply).await;
+        let loaded = self.load_through(&connections, size, end, apply).await;
         // Nothing was written: there is nothing left to be done about a connection that does not close.
         let _ = connections.close().await;
         loaded
@@ -64,10 +78,11 @@ impl Store {
         &self,
         connections: &Arc<Reader>,
         size: usize,
+        end: End,
         apply: &(dyn Fn(IndexChange) + Send + Sync),
     ) -> Result<u64, Error> {
-        let ids = Arc::new(self.answered(Ids::all(connections)).await?);
-        let (keys, records) = self.answered(counts(connections)).await?;
+        let Extent { ids, keys, records } = self.answered(extent(connections, &end)).await?;
+        let ids = Arc::new(ids);
         apply(IndexChange::Expect(records));
         let (sender, mut read) = mpsc::channel(size);
         let mut readers = JoinSet::new();
@@ -76,6 +91,7 @@ impl Store {
                 store: self.clone(),
                 connections: Arc::clone(connections),
                 ids: Arc::clone(&ids),
+                end,
                 read: sender.clone(),
                 decoder: Decoder::default(),
             };
@@ -96,31 +112,76 @@ impl Store {
         }
         // Only what was lost before; nobody but an intruder takes records away.
         if keys > records {
-            let lost = self.without_record(connections).await?;
+            let lost = self.without_record(connections, &end).await?;
             loaded += lost.len();
             lost.apply(apply);
         }
         Ok(loaded)
     }
 
+    /// Keys from their own rows, of the log that has this end.
+    async fn states_at(&self, ids: &[String], end: &End) -> Result<Loaded, Error> {
+        let states = self.key_states(ids).await?;
+        // Over the connections that the rows came from: they take several statements.
+        let leaf = self.leaf(end.revision.unsigned_abs()).await?;
+        end.check(leaf.map(Vec::from))?;
+        Ok(Loaded::Slowly(states))
+    }
+
     /// The keys that have no record, from their own rows.
-    async fn without_record(&self, connections: &Reader) -> Result<Loaded, Error> {
+    async fn without_record(&self, connections: &Reader, end: &End) -> Result<Loaded, Error> {
         const IDS: &str = "SELECT key_id FROM keys WHERE NOT EXISTS \
                            (SELECT 1 FROM key_records WHERE key_records.key_id = keys.key_id)";
         tracing::error!("ALARM: records of keys are gone; these keys are read from their rows");
-        let ids = texts(connections, statement(connections, IDS, None));
+        let ids = texts(connections, statement(connections, IDS, &[]));
         let ids = self.answered(ids).await?;
-        Ok(Loaded::Slowly(self.key_states(&ids).await?))
+        self.states_at(&ids, end).await
     }
 }
 
-/// How many keys there are, and how many records, at one moment. Both are counted in their indexes.
-async fn counts(connections: &Reader) -> Result<(u64, u64), DbErr> {
-    const COUNTS: &str = "SELECT (SELECT count(*) FROM keys), (SELECT count(*) FROM key_records)";
-    let row = connections.query_one_raw(statement(connections, COUNTS, None)).await?;
-    let Some(row) = row else { return Ok((0, 0)) };
+/// The end of the log whose keys are loaded.
+#[derive(Clone, Copy)]
+struct End {
+    revision: i64,
+    /// `None`: the log was empty, so there is none that does not begin with it.
+    leaf: Option<TreeHash>,
+}
+
+impl End {
+    /// Reads the leaf at the end, in a statement whose parameter of that number is the revision.
+    fn column(parameter: usize) -> String {
+        format!("(SELECT leaf_hash FROM audit_events WHERE revision = ${parameter})")
+    }
+
+    /// Refuses what was read from a log that has another leaf there, or none.
+    fn check(&self, read: Option<Vec<u8>>) -> Result<(), Fault> {
+        let is_there = self.leaf.is_none_or(|leaf| read.is_some_and(|read| read == leaf));
+        let another = || Error::Unavailable("the keys were read from another log than its end");
+        is_there.then_some(()).ok_or_else(|| another().into())
+    }
+}
+
+/// What there is to be read.
+struct Extent {
+    ids: Ids,
+    keys: u64,
+    records: u64,
+}
+
+/// What there is at one moment. Keys and records are counted in their indexes.
+async fn extent(connections: &Reader, end: &End) -> Result<Extent, Fault> {
+    let sql = format!(
+        "SELECT COALESCE((SELECT min(id) FROM key_records), 0), COALESCE((SELECT max(id) FROM key_records), -1), \
+         (SELECT count(*) FROM keys), (SELECT count(*) FROM key_records), {}",
+        End::column(1)
+    );
+    let row = connections.query_one_raw(statement(connections, &sql, &[end.revision])).await?;
+    let row = row.ok_or_else(|| Fault::internal("aggregates gave no row"))?;
+    end.check(row.try_get_by_index(4)?)?;
+    let (first, last): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
     let count = |column| row.try_get_by_index::<i64>(column).map(i64::unsigned_abs);
-    Ok((count(0)?, count(1)?))
+    let ids = Ids { next: AtomicI64::new(first), end: last.saturating_add(1) };
+    Ok(Extent { ids, keys: count(2)?, records: count(3)? })
 }
 
 /// The ids that are still to be read.
@@ -130,14 +191,6 @@ struct Ids {
 }
 
 impl Ids {
-    async fn all(connections: &Reader) -> Result<Self, DbErr> {
-        const ENDS: &str = "SELECT COALESCE(min(id), 0), COALESCE(max(id), -1) FROM key_records";
-        let row = connections.query_one_raw(statement(connections, ENDS, None)).await?;
-        let Some(row) = row else { return Ok(Self { next: AtomicI64::new(0), end: 0 }) };
-        let (first, last): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-        Ok(Self { next: AtomicI64::new(first), end: last.saturating_add(1) })
-    }
-
     fn take(&self, span: i64) -> Option<Range<i64>> {
         let first = self.next.fetch_add(span, Ordering::Relaxed);
         (first < self.end).then(|| first..self.end.min(first.saturating_add(span)))
@@ -187,6 +240,7 @@ struct RangeReader {
     store: Store,
     connections: Arc<Reader>,
     ids: Arc<Ids>,
+    end: End,
     read: mpsc::Sender<Loaded>,
     decoder: Decoder,
 }
@@ -195,7 +249,7 @@ impl RangeReader {
     async fn run(mut self) -> Result<(), Error> {
         let mut span = FIRST_SPAN;
         while let Some(ids) = self.ids.take(span) {
-            let row = self.store.answered(Row::read(&self.connections, &ids)).await?;
+            let row = self.store.answered(Row::read(&self.connections, &ids, &self.end)).await?;
             span = match row.records.len() {
                 ..ROW_BYTES => LONGEST_SPAN.min(span * 2),
                 len if len / 4 > ROW_BYTES => 1.max(span / 2),
@@ -210,7 +264,7 @@ impl RangeReader {
             self.decoder = decoder;
             let loaded = match keys {
                 Some(keys) => Loaded::Sealed(keys),
-                None => slowly(&self.store, &self.connections, ids).await?,
+                None => slowly(&self.store, &self.connections, ids, &self.end).await?,
             };
             if self.read.send(loaded).await.is_err() {
                 break;
@@ -230,20 +284,23 @@ struct Row {
 }
 
 impl Row {
-    async fn read(connections: &Reader, ids: &Range<i64>) -> Result<Self, DbErr> {
+    async fn read(connections: &Reader, ids: &Range<i64>, end: &End) -> Result<Self, Fault> {
         // SQLite joins the bytes of blobs as if they were text, and changes none of them.
         const SQLITE: &str = "SELECT count(*), COALESCE(group_concat(length(record)), ''), \
-             CAST(COALESCE(group_concat(record, ''), '') AS BLOB), CAST(COALESCE(group_concat(seal, ''), '') AS BLOB) \
-             FROM key_records WHERE id >= $1 AND id < $2";
+             CAST(COALESCE(group_concat(record, ''), '') AS BLOB), CAST(COALESCE(group_concat(seal, ''), '') AS BLOB), \
+             {leaf} FROM key_records WHERE id >= $1 AND id < $2";
         const POSTGRES: &str = "SELECT count(*), COALESCE(string_agg(octet_length(record)::text, ','), ''), \
-             COALESCE(string_agg(record, ''::bytea), ''::bytea), COALESCE(string_agg(seal, ''::bytea), ''::bytea) \
-             FROM key_records WHERE id >= $1 AND id < $2";
+             COALESCE(string_agg(record, ''::bytea), ''::bytea), COALESCE(string_agg(seal, ''::bytea), ''::bytea), \
+             {leaf} FROM key_records WHERE id >= $1 AND id < $2";
         let sql = match connections.get_database_backend() {
             DbBackend::Sqlite => SQLITE,
             _ => POSTGRES,
         };
-        let row = connections.query_one_raw(statement(connections, sql, Some(ids))).await?;
-        let row = row.ok_or_else(|| DbErr::Custom("an aggregate gave no row".to_owned()))?;
+        let sql = sql.replace("{leaf}", &End::column(3));
+        let values = [ids.start, ids.end, end.revision];
+        let row = connections.query_one_raw(statement(connections, &sql, &values)).await?;
+        let row = row.ok_or_else(|| Fault::internal("an aggregate gave no row"))?;
+        end.check(row.try_get_by_index(4)?)?;
         Ok(Self {
             count: usize::try_from(row.try_get_by_index::<i64>(0)?).unwrap_or_default(),
             lengths: row.try_get_by_index(1)?,
@@ -273,7 +330,12 @@ impl Row {
 }
 
 /// The keys of a range by their own rows, each judged by itself.
-async fn slowly(store: &Store, connections: &Reader, ids: Range<i64>) -> Result<Loaded, Error> {
+async fn slowly(
+    store: &Store,
+    connections: &Reader,
+    ids: Range<i64>,
+    end: &End,
+) -> Result<Loaded, Error> {
     const IDS: &str = "SELECT key_id FROM key_records WHERE id >= $1 AND id < $2";
     tracing::error!(
         first = ids.start,
@@ -281,13 +343,13 @@ async fn slowly(store: &Store, connections: &Reader, ids: Range<i64>) -> Result<
         "ALARM: a record of a key was changed from outside, or has a root key that is not at hand; \
          the keys of these records are read from their rows"
     );
-    let key_ids = texts(connections, statement(connections, IDS, Some(&ids)));
+    let key_ids = texts(connections, statement(connections, IDS, &[ids.start, ids.end]));
     let key_ids = store.answered(key_ids).await?;
-    Ok(Loaded::Slowly(store.key_states(&key_ids).await?))
+    store.states_at(&key_ids, end).await
 }
 
-fn statement(connections: &Reader, sql: &str, ids: Option<&Range<i64>>) -> Statement {
-    let values = ids.into_iter().flat_map(|ids| [ids.start, ids.end]).map(Value::from);
+fn statement(connections: &Reader, sql: &str, values: &[i64]) -> Statement {
+    let values = values.iter().copied().map(Value::from);
     Statement::from_sql_and_values(connections.get_database_backend(), sql, values)
 }
 

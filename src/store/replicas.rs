@@ -15,8 +15,8 @@ use super::events::clock;
 use super::follow::{id_literal, writable};
 use super::row::{signed, signed_small, small, unsigned};
 use crate::domain::Error;
-use crate::domain::hex::hex;
-use crate::domain::replica::ReplicaRow;
+use crate::domain::hex::{hex, unhex};
+use crate::domain::replica::{ReplicaRow, Roster};
 use crate::domain::tree::TreeHash;
 
 impl Store {
@@ -119,18 +119,29 @@ impl Store {
         .await
     }
 
-    /// All rows, by id; none on SQLite.
+    /// All rows, by id, and the leaf hashes at these revisions; nothing on SQLite.
     ///
     /// # Errors
     ///
     /// Also if the database takes no writes: then it is not the one that replicas report to.
-    pub async fn replicas(&self) -> Result<Vec<ReplicaRow>, Error> {
+    pub async fn replicas(&self, revisions: &[u64]) -> Result<Roster, Error> {
         if !self.is_shared() {
-            return Ok(Vec::new());
+            return Ok(Roster::default());
         }
+        let revisions: Vec<String> = revisions.iter().map(u64::to_string).collect();
+        let leaves = match revisions.as_slice() {
+            [] => "''".to_owned(),
+            // Once is enough, in the first row.
+            some => format!(
+                "CASE WHEN row_number() OVER (ORDER BY r.id) = 1 THEN \
+                 (SELECT string_agg(revision || ':' || encode(leaf_hash, 'hex'), ',') FROM audit_events \
+                 WHERE revision IN ({})) END",
+                some.join(", ")
+            ),
+        };
         // A row in any case, which says what kind of database answers.
         let select = format!(
-            "SELECT current_setting('transaction_read_only') AS read_only, r.id, r.lease_ms, r.applied, r.beat, \
+            "SELECT current_setting('transaction_read_only') AS read_only, {leaves} AS leaves, r.id, r.lease_ms, r.applied, r.beat, \
              {} - r.beat_time AS beat_age, r.version, r.reads_up_to, r.root_key_versions \
              FROM store LEFT JOIN replicas AS r ON 1 = 1 ORDER BY r.id",
             clock(self.inner.pools.backend)
@@ -152,9 +163,14 @@ impl Store {
     }
 }
 
-fn read_rows(rows: Vec<QueryResult>) -> Result<Vec<ReplicaRow>, Fault> {
+fn read_rows(rows: Vec<QueryResult>) -> Result<Roster, Fault> {
     let first = rows.first().ok_or_else(|| Fault::internal("the store has lost its own row"))?;
     writable(first)?;
+    let leaves: Option<String> = first.try_get("", "leaves")?;
+    let leaves = leaves.unwrap_or_default();
+    let leaves = leaves.split(',').filter(|leaf| !leaf.is_empty()).map(parse_leaf);
+    let leaves = leaves.collect::<Option<_>>();
+    let leaves = leaves.ok_or_else(|| Fault::internal("a leaf hash has another form"))?;
     let mut read = Vec::with_capacity(rows.len());
     for row in rows {
         let Some(id) = row.try_get::<Option<String>>("", "id")? else { continue };
@@ -171,7 +187,13 @@ fn read_rows(rows: Vec<QueryResult>) -> Result<Vec<ReplicaRow>, Fault> {
             root_key_versions: parse_versions(&versions),
         });
     }
-    Ok(read)
+    Ok(Roster { rows: read, leaves })
+}
+
+/// `revision:hash`.
+fn parse_leaf(text: &str) -> Option<(u64, TreeHash)> {
+    let (revision, leaf) = text.split_once(':')?;
+    Some((revision.parse().ok()?, unhex(leaf)?.try_into().ok()?))
 }
 
 /// `1,2`; what is no number is no version that anybody could use.

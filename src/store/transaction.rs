@@ -16,7 +16,8 @@ use super::{Store, administrators, key_rows, replies};
 use crate::domain::Error;
 use crate::domain::ids::KeyId;
 use crate::domain::key::{Administration, Key};
-use crate::domain::replica::LogEnd;
+use crate::domain::replica::{LogEnd, Place};
+use crate::domain::tree::TreeHash;
 
 impl Store {
     /// Changes one key, in one transaction under the writer's lock.
@@ -98,10 +99,11 @@ impl Store {
         let tip = events::tip(&transaction.step("tip")).await?;
         let before = self.before(transaction, target, slot, caller, &tip).await?;
         let (revision, now) = (before.revision, before.now);
-        let reply = match decide(&before)? {
+        let (reply, leaf) = match decide(&before)? {
             Decision::Unchanged(reply) => {
                 let position = self.position(&tip, tip.revision);
-                return Ok(Done::Nothing(Changed { reply, position, changed: false }));
+                let place = Place { revision: tip.revision, leaf: tip.leaf };
+                return Ok(Done::Nothing(Changed { reply, position, place, changed: false }));
             }
             Decision::Put { key, event, remember, reply } => {
                 check_put(&before, target, &key)?;
@@ -110,23 +112,24 @@ impl Store {
                     None => key_rows::insert(transaction, &[(&key, &seal)]).await?,
                     Some(old) => key_rows::update(transaction, old, &key, &seal).await?,
                 }
-                self.log(transaction, event, &key, &seal, &before).await?;
+                let leaf = self.log(transaction, event, &key, &seal, &before).await?;
                 if let Some(sealed) = remember {
                     let slot =
                         slot.ok_or_else(|| Fault::internal("a reply to remember has no slot"))?;
                     replies::remember(transaction, slot, key.key_id.as_str(), sealed, now).await?;
                 }
-                reply
+                (reply, leaf)
             }
             Decision::Delete { event, reply } => {
                 let gone = before.key.as_ref();
                 let gone = gone.ok_or_else(|| Fault::internal("a key to delete is not there"))?;
                 key_rows::delete(transaction, gone, revision, now).await?;
-                self.log(transaction, event, gone, &[], &before).await?;
-                reply
+                (reply, self.log(transaction, event, gone, &[], &before).await?)
             }
         };
-        Ok(Done::Wrote(Changed { reply, position: self.position(&tip, revision), changed: true }))
+        let position = self.position(&tip, revision);
+        let place = Place { revision, leaf };
+        Ok(Done::Wrote(Changed { reply, position, place, changed: true }))
     }
 
     async fn before(
@@ -175,6 +178,7 @@ impl Store {
         self.seals().seal(version, &key.verifiable()).ok_or_else(no_root_key)
     }
 
+    /// Appends the event of a change, and gives its leaf hash.
     async fn log(
         &self,
         transaction: &WriteTransaction,
@@ -182,7 +186,7 @@ impl Store {
         key: &Key,
         seal: &[u8],
         before: &Before,
-    ) -> Result<(), Fault> {
+    ) -> Result<Option<TreeHash>, Fault> {
         let event = events::complete(event, key, seal, before.revision, before.now);
         events::append(transaction, &[event]).await
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign::domain::ids::{AccountId, ApplicationId, Environment, KeyId};
-use countersign::domain::replica::{EpochStart, LogEnd, Polled, ReplicaRow};
+use countersign::domain::replica::{EpochStart, LogEnd, Polled, ReplicaRow, Roster};
 use countersign::domain::tree::TreeHash;
 use countersign::domain::verdict::{IndexChange, Standing, VerifiableKey};
 use countersign::domain::{Error, Timestamp};
@@ -13,7 +13,7 @@ use countersign::store::{Events, KeyState};
 use futures::future::{Either, select};
 
 use super::database::Database;
-use super::world::{CALL_LIMIT, Host, HostTimer};
+use super::world::{CALL_LIMIT, Call, Host, HostTimer};
 
 #[derive(Clone)]
 pub struct SimulatedFeed(pub Arc<Host>);
@@ -22,10 +22,10 @@ impl SimulatedFeed {
     /// Calls the database, for as long as the store would.
     pub async fn call<T: Send + 'static>(
         &self,
-        is_write: bool,
+        call: Call,
         work: impl FnOnce(&mut Database, Timestamp) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let answered = self.0.world.call(self.0.number, is_write, work);
+        let answered = self.0.world.call(self.0.number, call, work);
         let limit = HostTimer(Arc::clone(&self.0)).sleep(CALL_LIMIT);
         match select(answered, limit).await {
             Either::Left((Ok(value), _)) => Ok(value),
@@ -62,19 +62,19 @@ impl Feed for SimulatedFeed {
 
     async fn poll(&self, replica: &str, applied: u64) -> Result<Polled, Error> {
         let replica = replica.to_owned();
-        self.call(false, move |database, now| database.poll(&replica, applied, now)).await
+        self.call(Call::Poll, move |database, now| database.poll(&replica, applied, now)).await
     }
 
     async fn end(&self) -> Result<LogEnd, Error> {
-        self.call(false, |database, now| database.end(now)).await
+        self.call(Call::Read, |database, now| database.end(now)).await
     }
 
     async fn leaf(&self, revision: u64) -> Result<Option<TreeHash>, Error> {
-        self.call(false, move |database, _| database.leaf(revision)).await
+        self.call(Call::Read, move |database, _| database.leaf(revision)).await
     }
 
     async fn epochs(&self) -> Result<Vec<EpochStart>, Error> {
-        self.call(false, |database, _| database.epochs.clone()).await
+        self.call(Call::Read, |database, _| database.epochs.clone()).await
     }
 
     async fn events_after(&self, _: u64, _: u32, _: usize) -> Result<Events, Error> {
@@ -83,7 +83,7 @@ impl Feed for SimulatedFeed {
 
     async fn key_states(&self, key_ids: &[String]) -> Result<Vec<KeyState>, Error> {
         let key_ids = key_ids.to_vec();
-        self.call(false, move |database, _| {
+        self.call(Call::Read, move |database, _| {
             let state = |id: &String| KeyState::Sealed(key(id, database.revoked.get(id).copied()));
             key_ids.iter().map(state).collect()
         })
@@ -91,18 +91,23 @@ impl Feed for SimulatedFeed {
     }
 
     /// Keys that are not handed over are active: only what was revoked is of interest.
-    async fn load(&self, apply: &Apply) -> Result<u64, Error> {
+    async fn load(&self, end: &LogEnd, apply: &Apply) -> Result<u64, Error> {
         // A load takes several readings, and the database may change in between.
         let mut from = String::new();
         let mut loaded = 0;
         loop {
             let after = from.clone();
-            let page: Vec<(String, u64)> = self
-                .call(false, move |database, _| {
+            let end = *end;
+            let (page, leaf): (Vec<(String, u64)>, _) = self
+                .call(Call::Load, move |database, _| {
                     let later = database.revoked.iter().filter(|(id, _)| **id > after);
-                    later.take(8).map(|(id, at)| (id.clone(), *at)).collect()
+                    let page = later.take(8).map(|(id, at)| (id.clone(), *at)).collect();
+                    (page, database.leaf(end.revision))
                 })
                 .await?;
+            if leaf != end.leaf {
+                return Err(Error::Unavailable("the keys were read from another log than its end"));
+            }
             let Some((last, _)) = page.last() else { return Ok(loaded) };
             from.clone_from(last);
             loaded += page.len() as u64;
@@ -114,7 +119,7 @@ impl Feed for SimulatedFeed {
 
     async fn register(&self, row: &ReplicaRow) -> Result<(), Error> {
         let row = row.clone();
-        self.call(true, move |database, _| database.register(row)).await
+        self.call(Call::Beat, move |database, _| database.register(row)).await
     }
 
     async fn beat(
@@ -125,24 +130,30 @@ impl Feed for SimulatedFeed {
         leaf: Option<TreeHash>,
     ) -> Result<bool, Error> {
         let replica = replica.to_owned();
-        self.call(true, move |database, _| database.beat(&replica, beat, applied, leaf)).await
+        self.call(Call::Beat, move |database, _| database.beat(&replica, beat, applied, leaf)).await
     }
 
     async fn deregister(&self, replica: &str) -> Result<(), Error> {
         let replica = replica.to_owned();
-        self.call(true, move |database, _| {
+        self.call(Call::Beat, move |database, _| {
             database.rows.remove(&replica);
         })
         .await
     }
 
-    async fn replicas(&self) -> Result<Vec<ReplicaRow>, Error> {
-        self.call(false, |database, _| database.rows.values().cloned().collect()).await
+    async fn replicas(&self, revisions: &[u64]) -> Result<Roster, Error> {
+        let revisions = revisions.to_vec();
+        self.call(Call::Rows, move |database, _| {
+            let leaf = |at: &u64| database.leaf(*at).map(|leaf| (*at, leaf));
+            let rows = database.rows.values().cloned().collect();
+            Roster { rows, leaves: revisions.iter().filter_map(leaf).collect() }
+        })
+        .await
     }
 
     async fn sweep(&self, replica: &str, beat: u64, applied: u64) -> Result<bool, Error> {
         let replica = replica.to_owned();
-        self.call(true, move |database, _| database.sweep(&replica, beat, applied)).await
+        self.call(Call::Beat, move |database, _| database.sweep(&replica, beat, applied)).await
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use countersign::domain::replica::ReplicaState;
+use countersign::domain::token::LogPosition;
 use countersign::domain::tree::TreeHash;
 use countersign::log::Propagation;
 
@@ -21,6 +22,8 @@ pub struct Answer {
     pub is_held: bool,
     pub is_active: bool,
     pub basis: (u32, u64),
+    /// What it was to rest on at least.
+    pub at_least: Option<LogPosition>,
 }
 
 #[derive(Default)]
@@ -40,6 +43,8 @@ struct Inner {
 struct Revocation {
     committed: Option<Duration>,
     leaf: Option<TreeHash>,
+    /// Its place, once somebody was told.
+    token: Option<LogPosition>,
     /// When a reply without PENDING was sent.
     everywhere: Option<Duration>,
     /// A failover lost it; the database never heard of it.
@@ -59,6 +64,7 @@ pub struct Tally {
     pub expired: u64,
     pub pending: u64,
     pub losses: u64,
+    pub at_least: u64,
 }
 
 impl Tally {
@@ -74,6 +80,7 @@ impl Tally {
             expired: self.expired + other.expired,
             pending: self.pending + other.pending,
             losses: self.losses + other.losses,
+            at_least: self.at_least + other.at_least,
         }
     }
 
@@ -88,9 +95,11 @@ impl Tally {
             expired,
             pending,
             losses,
+            at_least,
             ..
         } = *self;
-        let kinds = [unavailable, denied, allowed, complete, confirmed, expired, pending, losses];
+        let kinds =
+            [unavailable, denied, allowed, complete, confirmed, expired, pending, losses, at_least];
         assert!(kinds.iter().all(|count| *count >= 20), "too little happened: {self:?}");
     }
 }
@@ -121,6 +130,16 @@ impl Oracle {
         let revocation = inner.keys.get_mut(key_id).expect("announced");
         (revocation.committed, revocation.leaf) = (Some(at), leaf);
         revocation.is_lost = !is_promised;
+    }
+
+    /// Somebody was told where in the log a revocation is.
+    pub fn told(&self, key_id: &str, token: LogPosition) {
+        self.inner().keys.get_mut(key_id).expect("announced").token = Some(token);
+    }
+
+    /// Where in the log a key was revoked, for whoever was told.
+    pub fn token(&self, key_id: &str) -> Option<LogPosition> {
+        self.inner().keys.get(key_id).expect("announced").token
     }
 
     /// The database went on with a log in which some events are not; nothing is promised for what is committed until
@@ -160,6 +179,7 @@ impl Oracle {
             (true, false) => &mut inner.tally.denied,
             (true, true) => &mut inner.tally.allowed,
         } += 1;
+        inner.tally.at_least += u64::from(answer.is_held && answer.at_least.is_some());
         if !(answer.is_held && answer.is_active) {
             return;
         }
@@ -173,6 +193,10 @@ impl Oracle {
             let broken =
                 format!("allowed after a reply without PENDING at {everywhere:?}: {answer:?}");
             inner.broken.push(broken);
+            return;
+        }
+        if answer.at_least.is_some() {
+            inner.broken.push(format!("allowed from before at_least: {answer:?}"));
             return;
         }
         // The bound under any fault; clocks may differ in speed by 0.1 %.

@@ -8,7 +8,7 @@ use super::database::Database;
 use super::executor::Runner;
 use super::oracle::{Oracle, Tally};
 use super::replica::{Disk, Replica};
-use super::world::{Host, Server, World};
+use super::world::{Call, Host, Server, World};
 use crate::harness::seeded::Random;
 
 /// For so long things go wrong.
@@ -129,7 +129,7 @@ impl Run {
             0 => self.world.up_to_ms(4_000),
             _ => self.world.up_to_ms(700),
         };
-        match self.world.below(14) {
+        match self.world.below(16) {
             0..=2 if !host.is_frozen() => {
                 host.freeze(true);
                 executor.clone().spawn(async move {
@@ -160,6 +160,7 @@ impl Run {
                 world.inner().database_clock = off;
             }
             12 => self.fail_over(now),
+            13..=15 => self.lead(number),
             _ => {}
         }
     }
@@ -172,7 +173,6 @@ impl Run {
         }
         let lags = self.world.below(2) == 0;
         let lag = usize::try_from(1 + self.world.below(6)).expect("small");
-        let led = [self.world.below(2) == 0, self.world.below(2) == 0, self.world.below(2) == 0];
         let mut inner = self.world.inner();
         let present = inner.servers[0].clone();
         let standby = match lags {
@@ -184,16 +184,31 @@ impl Run {
         let lost = inner.servers[0].revision() > standby.revision();
         inner.servers[1] = standby;
         (inner.primary, inner.first_is_deposed) = (Server::Second, true);
-        for (number, leads_to_first) in led.into_iter().enumerate() {
-            inner.links.entry(number).or_default().leads_to_first = leads_to_first;
-        }
         drop(inner);
+        for number in 0..MACHINES {
+            self.lead(number);
+        }
         if lags {
             // A standby that lags may have lost rows too, so nothing is promised for one lease.
             self.oracle.lost(|leaf| kept.contains(leaf), now + LONGEST_LEASE);
         }
         if lost {
             self.accept_at = Some(now + self.world.up_to_ms(5_000));
+        }
+    }
+
+    /// As long as the old server is not switched off, connections of a machine may still lead there, or again: none of
+    /// them, all, or one kind but not another.
+    fn lead(&self, number: usize) {
+        let mixed = self.world.below(3);
+        let to_first: [bool; Call::KINDS] = std::array::from_fn(|_| match mixed {
+            0 => false,
+            1 => true,
+            _ => self.world.below(2) == 0,
+        });
+        let mut inner = self.world.inner();
+        if inner.first_is_deposed && !inner.first_is_fenced {
+            inner.links.entry(number).or_default().leads_to_first = to_first;
         }
     }
 
@@ -204,10 +219,19 @@ impl Run {
             let clock = self.world.database_now();
             self.world.inner().servers[1].accept(clock);
         }
+        // Or accepts though nothing was lost, which is no loss either: the log goes on in another epoch.
+        if self.world.below(100) == 0 {
+            let clock = self.world.database_now();
+            let mut inner = self.world.inner();
+            let primary = inner.primary as usize;
+            inner.servers[primary].accept(clock);
+        }
         // The old server is found and switched off.
-        if self.world.below(20) == 0 {
-            for link in self.world.inner().links.values_mut() {
-                link.leads_to_first = false;
+        if self.world.below(60) == 0 {
+            let mut inner = self.world.inner();
+            inner.first_is_fenced = inner.first_is_deposed;
+            for link in inner.links.values_mut() {
+                link.leads_to_first = Default::default();
             }
         }
     }
@@ -216,6 +240,8 @@ impl Run {
         {
             let mut inner = self.world.inner();
             inner.links.clear();
+            inner.first_is_fenced = inner.first_is_deposed;
+            inner.loads_fail_one_in = 0;
             inner.silent_until = Duration::ZERO;
         }
         for machine in &self.machines {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use countersign::domain::ids::StoreId;
 use countersign::domain::position::Position;
+use countersign::domain::replica::Place;
 use countersign::domain::time::Clock as _;
 use countersign::domain::token::LogPosition;
 use countersign::domain::verdict::{IndexChange, Standing};
@@ -15,7 +16,7 @@ use countersign::log::{self, Feeds, HighWater, Log, Mark, Patience, Settings, St
 
 use super::feed::{SimulatedFeed, row};
 use super::oracle::{Answer, Oracle};
-use super::world::{Host, HostTimer};
+use super::world::{Call, Host, HostTimer};
 
 pub const STORE: StoreId = StoreId([9; 16]);
 
@@ -96,6 +97,8 @@ impl Replica {
     ) -> Result<(Log<SimulatedFeed>, log::Follower<SimulatedFeed>), countersign::domain::Error>
     {
         let feed = SimulatedFeed(Arc::clone(&self.host));
+        // Another process: nothing is left of the one that could not start.
+        self.index.lock().expect("one thread").clear();
         let index = Arc::clone(&self.index);
         let apply = move |change| {
             let mut index = index.lock().expect("one thread");
@@ -158,6 +161,12 @@ impl Replica {
             let Some(key_id) = self.oracle.some_key(world.below(1 << 32)) else { continue };
             let sent = world.executor.now();
             self.pause(2).await;
+            let asked = self.oracle.token(&key_id).filter(|_| world.below(3) == 0);
+            if let (Some(place), Some(log)) = (&asked, self.log())
+                && log.reached(place, AT_LEAST_WITHIN).await.is_err()
+            {
+                continue;
+            }
             if !self.open.load(Ordering::Relaxed) {
                 return;
             }
@@ -180,6 +189,7 @@ impl Replica {
                 is_held: held,
                 is_active,
                 basis: (basis.epoch, basis.revision),
+                at_least: asked,
             });
         }
     }
@@ -191,17 +201,19 @@ impl Replica {
         let world = &self.host.world;
         let (oracle, executor) = (Arc::clone(&self.oracle), world.executor.clone());
         let revoked = key_id.clone();
-        let committed = feed.call(true, move |database, now| {
+        let committed = feed.call(Call::Change, move |database, now| {
             let revision = database.revoke(&revoked, now);
             let leaf = database.leaf(revision);
             oracle.committed(&revoked, executor.now(), leaf);
-            (revision, database.epoch)
+            (Place { revision, leaf }, database.epoch)
         });
-        let Ok((revision, epoch)) = committed.await else { return };
+        let Ok((place, epoch)) = committed.await else { return };
         let committed_at = self.host.uptime();
-        let change = LogPosition { store: STORE, epoch, revision };
+        let change = LogPosition { store: STORE, epoch, revision: place.revision };
+        self.oracle.told(&key_id, change);
         let patience = Patience { others: patience, end: committed_at + patience };
-        let everywhere = log.everywhere(&change, committed_at, patience, std::future::pending());
+        let everywhere =
+            log.everywhere(&change, place, committed_at, patience, std::future::pending());
         let everywhere = everywhere.await;
         self.oracle.replied(&key_id, world.executor.now(), &everywhere);
     }
@@ -222,5 +234,7 @@ impl Replica {
     }
 }
 
+/// How long a verification waits for what it shall rest on.
+const AT_LEAST_WITHIN: Duration = Duration::from_millis(150);
 /// After a start that failed.
 const RESTART: Duration = Duration::from_millis(200);

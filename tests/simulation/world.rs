@@ -28,6 +28,26 @@ pub enum Server {
     Second,
 }
 
+/// What a host asks for. Each kind has connections of its own, which may lead to another server than the others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Call {
+    Poll,
+    Beat,
+    Rows,
+    /// The end of the log, its epochs, states of keys.
+    Read,
+    Load,
+    Change,
+}
+
+impl Call {
+    pub const KINDS: usize = 6;
+
+    fn is_write(self) -> bool {
+        matches!(self, Self::Beat | Self::Change)
+    }
+}
+
 /// Everything outside of the hosts.
 pub struct World {
     pub executor: Executor,
@@ -40,6 +60,10 @@ pub struct Inner {
     pub primary: Server,
     /// After a promotion the first server may go on as if nothing had happened; no commit of it is ever confirmed.
     pub first_is_deposed: bool,
+    /// It was found, and is switched off.
+    pub first_is_fenced: bool,
+    /// One of so many readings of a load fails; zero: none.
+    pub loads_fail_one_in: u64,
     /// The database answers nobody until then.
     pub silent_until: Duration,
     /// What the database's clock was set forward by, in microseconds.
@@ -54,8 +78,8 @@ pub struct Link {
     pub cut_until: Duration,
     /// One of so many messages is lost; zero: none.
     pub loses_one_in: u64,
-    /// Its connections still lead to the first server.
-    pub leads_to_first: bool,
+    /// Which of its connections still, or again, lead to the first server.
+    pub leads_to_first: [bool; Call::KINDS],
 }
 
 impl World {
@@ -65,6 +89,8 @@ impl World {
             servers: [Database::new(), Database::new()],
             primary: Server::First,
             first_is_deposed: false,
+            first_is_fenced: false,
+            loads_fail_one_in: 12,
             silent_until: Duration::ZERO,
             database_clock: 0,
             links: BTreeMap::new(),
@@ -102,15 +128,17 @@ impl World {
     }
 
     /// The server that a message of this host reaches now; `None`: it is lost.
-    fn reached(&self, host: usize) -> Option<Server> {
+    fn reached(&self, host: usize, call: Call) -> Option<Server> {
         let now = self.executor.now();
         let mut inner = self.inner();
         let link = inner.links.get(&host).copied().unwrap_or_default();
         let lost = link.loses_one_in > 0 && inner.random.below(link.loses_one_in) == 0;
-        if now < link.cut_until || now < inner.silent_until || lost {
+        let one_in = inner.loads_fail_one_in;
+        let fails = call == Call::Load && one_in > 0 && inner.random.below(one_in) == 0;
+        if now < link.cut_until || now < inner.silent_until || lost || fails {
             return None;
         }
-        Some(if link.leads_to_first { Server::First } else { inner.primary })
+        Some(if link.leads_to_first[call as usize] { Server::First } else { inner.primary })
     }
 
     /// Carries a question to the database and its answer back. Only what changes nothing is answered by a server that
@@ -118,24 +146,24 @@ impl World {
     pub fn call<T: Send + 'static>(
         self: &Arc<Self>,
         host: usize,
-        is_write: bool,
+        call: Call,
         work: impl FnOnce(&mut Database, Timestamp) -> T + Send + 'static,
     ) -> futures::channel::oneshot::Receiver<T> {
         let (answer, answered) = futures::channel::oneshot::channel();
         let world = Arc::clone(self);
         self.executor.spawn(async move {
             world.executor.sleep(world.transit()).await;
-            let Some(server) = world.reached(host) else { return };
+            let Some(server) = world.reached(host, call) else { return };
             let now = world.database_now();
             let value = {
                 let mut inner = world.inner();
-                if is_write && server == Server::First && inner.first_is_deposed {
+                if call.is_write() && server == Server::First && inner.first_is_deposed {
                     return;
                 }
                 work(&mut inner.servers[server as usize], now)
             };
             world.executor.sleep(world.transit()).await;
-            if world.reached(host).is_some() {
+            if world.reached(host, call).is_some() {
                 // Whoever asked may have given up.
                 let _ = answer.send(value);
             }

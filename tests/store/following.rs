@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign::domain::Error;
-use countersign::domain::replica::ReplicaRow;
+use countersign::domain::replica::{Place, ReplicaRow, Roster};
 use countersign::domain::tree::TreeHash;
 use countersign::store::Store;
 
@@ -30,7 +30,7 @@ async fn leaf(store: &Store, revision: u64) -> Option<TreeHash> {
 
 /// All rows, without what time does to them.
 async fn rows(store: &Store) -> Vec<ReplicaRow> {
-    let rows = store.replicas().await.expect("reads").into_iter();
+    let rows = store.replicas(&[]).await.expect("reads").rows.into_iter();
     rows.map(|row| ReplicaRow { beat_age: Duration::ZERO, ..row }).collect()
 }
 
@@ -121,12 +121,40 @@ async fn a_row_says_what_its_replica_says_of_itself() {
     assert!(store.beat("r1", 2, 1, first).await.expect("beats"));
     assert_eq!(store.poll("r1", 1).await.expect("polls").beat, Some(2));
     assert_eq!(rows(&store).await[0], ReplicaRow { applied: 1, ..row("r1", 2) });
-    let age = store.replicas().await.expect("reads")[0].beat_age;
+    let age = store.replicas(&[]).await.expect("reads").rows[0].beat_age;
     assert!(age < Duration::from_secs(60), "{age:?}");
 
     store.deregister("r1").await.expect("deregisters");
     store.deregister("r1").await.expect("is gone already");
     assert_eq!(rows(&store).await, [row("r2", 9)]);
+}
+
+#[tokio::test]
+async fn rows_come_with_what_the_same_database_has_at_some_revisions() {
+    let bench = Bench::new(Database::Postgres).await;
+    let store = &bench.store;
+    let of_nobody = store.replicas(&[1]).await.expect("reads");
+    assert_eq!(of_nobody, Roster::default());
+    for id in ["k1", "k2", "k3"] {
+        create(store, id).await.expect("creates");
+    }
+    for id in ["r1", "r2"] {
+        store.register(&row(id, 1)).await.expect("registers");
+    }
+    let roster = store.replicas(&[3, 2, 7]).await.expect("reads");
+    assert_eq!(roster.rows.len(), 2);
+    let leaves = [2, 3].map(async |at| (at, leaf(store, at).await.expect("is there")));
+    let leaves = futures::future::join_all(leaves).await;
+    assert_eq!(roster.leaves.into_iter().collect::<Vec<_>>(), leaves);
+}
+
+#[tokio::test]
+async fn a_change_says_which_log_has_it() {
+    let bench = Bench::new(Database::Postgres).await;
+    let changed = create(&bench.store, "k1").await.expect("creates");
+    let first = Place { revision: 1, leaf: leaf(&bench.store, 1).await };
+    assert_eq!(changed.place, first);
+    assert!(first.leaf.is_some());
 }
 
 #[tokio::test]
@@ -205,9 +233,9 @@ async fn an_answer_of_a_database_that_takes_no_writes_is_none() {
     bench.sql(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await;
     let read_only = || Error::Unavailable("the database is read-only");
     assert_eq!(store.poll("r1", 0).await.expect_err("is refused"), read_only());
-    assert_eq!(store.replicas().await.expect_err("is refused"), read_only());
+    assert_eq!(store.replicas(&[]).await.expect_err("is refused"), read_only());
     bench.sql(&format!("ALTER DATABASE {name} SET default_transaction_read_only = off")).await;
     // The sessions that only read are not used again.
     store.poll("r1", 0).await.expect("polls");
-    store.replicas().await.expect("reads");
+    store.replicas(&[]).await.expect("reads");
 }

@@ -8,6 +8,7 @@ use countersign::domain::Error;
 use countersign::domain::audit::{EventType, RevokeReason};
 use countersign::domain::canonical;
 use countersign::domain::draft::KeyDraft;
+use countersign::domain::replica::LogEnd;
 use countersign::domain::verdict::IndexChange;
 use countersign::store::{KeyState, Store, migrate};
 
@@ -20,8 +21,9 @@ type Keys = BTreeMap<String, Vec<u8>>;
 /// What a load hands over, the newest record of each key.
 async fn load(store: &Store) -> Keys {
     let keys = Mutex::new(BTreeMap::new());
+    let end = store.end().await.expect("reads");
     let count = store
-        .load(&|change| {
+        .load(&end, &|change| {
             let IndexChange::Put(key) = change else { return };
             let mut keys = keys.lock().expect("no panic");
             let (revision, bytes) = keys.entry(key.key_id.to_string()).or_default();
@@ -102,6 +104,20 @@ on_both_databases! {
     async fn an_empty_store_has_no_keys(db: Database) {
         let bench = Bench::new(db).await;
         assert_eq!(load(&bench.store).await, Keys::new());
+    }
+
+    async fn keys_of_another_log_than_the_one_whose_end_is_known_are_not_handed_over(db: Database) {
+        let bench = with_keys(db).await;
+        let store = &bench.store;
+        let end = store.end().await.expect("reads");
+        let ahead = LogEnd { revision: end.revision + 1, ..end };
+        let another = LogEnd { leaf: Some([7; 32]), ..end };
+        for end in [ahead, another] {
+            let loaded = store.load(&end, &|_| {}).await;
+            assert!(matches!(loaded, Err(Error::Unavailable(_))), "{end:?}: {loaded:?}");
+        }
+        create(store, "later").await.expect("creates");
+        store.load(&end, &|_| {}).await.expect("the log goes on");
     }
 
     async fn a_load_says_what_asking_for_each_says(db: Database) {

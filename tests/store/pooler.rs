@@ -66,14 +66,15 @@ async fn several_processes_share_the_sessions_of_a_pooler() {
     }
     let (last, _) = stores[0].last_revision().await.expect("reads");
     assert_eq!(last, (PROCESSES * 3 * ROUNDS * 2) as u64);
-    assert_eq!(stores[1].replicas().await.expect("reads").len(), PROCESSES * 3);
+    assert_eq!(stores[1].replicas(&[]).await.expect("reads").rows.len(), PROCESSES * 3);
     let loaded = std::sync::atomic::AtomicUsize::new(0);
     let count = |change| {
         let is_key = matches!(change, IndexChange::Put(_));
         loaded.fetch_add(usize::from(is_key), std::sync::atomic::Ordering::Relaxed);
     };
     let keys = PROCESSES * 3 * ROUNDS;
-    assert_eq!(stores[2].load(&count).await.expect("loads"), keys as u64);
+    let end = stores[1].end().await.expect("reads");
+    assert_eq!(stores[2].load(&end, &count).await.expect("loads"), keys as u64);
     assert_eq!(loaded.into_inner(), keys);
     assert!(stores[0].forget_replies().await.is_ok());
     let report = stores[1].check_log().await.expect("checks");
