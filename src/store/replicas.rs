@@ -154,10 +154,13 @@ impl Store {
         let limit = self.inner.following.commit;
         let millis = limit.as_millis().max(1);
         // The timeouts end what we no longer wait for. They do not touch COMMIT: it waits for the disk and the standby
-        // for as long as it takes, and its answer, if it comes, is true.
+        // for as long as it takes, and its answer, if it comes, is true. All are set by one statement, which gives no
+        // row: `concat` is never null.
         let message = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{millis}ms'; \
-             SET LOCAL statement_timeout = '{millis}ms'; SET LOCAL synchronous_commit = on; {statement}; COMMIT"
+            "BEGIN ISOLATION LEVEL READ COMMITTED; \
+             SELECT 1 WHERE concat(set_config('lock_timeout', '{millis}ms', true), \
+             set_config('statement_timeout', '{millis}ms', true), \
+             set_config('synchronous_commit', 'on', true)) IS NULL; {statement}; COMMIT"
         );
         self.ask(message, limit, |rows| Ok(!rows.is_empty())).await
     }

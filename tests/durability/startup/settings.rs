@@ -29,6 +29,12 @@ const BAD: &[(&str, &[&str], &str)] = &[
     ("max-connections", NUMBERS, "max-connections"),
     ("max-watchers", NUMBERS, "max-watchers"),
     ("watch-ring-events", NUMBERS, "watch-ring-events"),
+    ("gateway-listen", ADDRESSES, "gateway-listen"),
+    ("gateway-max-connections", NUMBERS, "gateway-max-connections"),
+    ("gateway-key-header", &["", "x y", "host", "x-secret-key"], "gateway-key-header"),
+    ("gateway-secret-header", &["", "\u{e9}", "cookie", "authorization"], "gateway-secret-header"),
+    ("gateway-trusted-hops", &["", "-1", "1.5", "many"], "gateway-trusted-hops"),
+    ("gateway-unknown-routes", &["", "allow"], "gateway-unknown-routes"),
     ("log", &["countersign=loud=er"], "log"),
     ("log-format", &["", "xml"], "log-format"),
 ];
