@@ -16,6 +16,7 @@ use super::page::{Page, get};
 use super::prometheus::Prometheus;
 use crate::harness::replicas::Told;
 use crate::harness::{Caller, Credential, Database, Replicas, Server, eventually, key, tools};
+use crate::on_both_databases;
 
 const SOON: Duration = Duration::from_secs(60);
 
