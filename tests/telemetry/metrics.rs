@@ -8,6 +8,7 @@ use countersign::rpc::proto::{
 };
 use countersign::telemetry::metrics::{Kind, METRICS, OF_THE_PROCESS};
 use futures::future::join_all;
+use tonic::Code;
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -16,6 +17,8 @@ use super::page::{Page, get};
 use super::prometheus::Prometheus;
 use crate::harness::replicas::Told;
 use crate::harness::{Caller, Credential, Database, Replicas, Server, eventually, key, tools};
+use crate::on_both_databases;
+use crate::rpc::at_least::of_the_future;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -188,6 +191,28 @@ async fn no_callers_word_is_a_label_and_series_do_not_grow_with_callers() {
     for credential in credentials {
         assert!(!many.text.contains(&credential.key_id));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_that_this_replica_has_not_come_far_enough_for_has_no_answer() {
+    let server = quiet(Database::Sqlite, &[]).await;
+    let admin = server.as_admin().await;
+    let good = admin.mint(key("acme", "billing")).await.credential;
+    let known = admin.verify(&good).await.consistency_token;
+    let ahead = VerifyRequest { at_least: of_the_future(&known), ..asks_about(&good) };
+    let alone = admin.verifier().verify(ahead.clone()).await;
+    assert_eq!(alone.expect_err("nobody has come there").code(), Code::Unavailable);
+    let malformed = VerifyRequest { at_least: "nowhere".to_owned(), ..asks_about(&good) };
+    admin.verifier().verify(malformed.clone()).await.expect_err("no token");
+    let requests = vec![asks_about(&good), ahead, malformed];
+    let reply = admin.verifier().batch_verify(BatchVerifyRequest { requests }).await;
+    assert_eq!(reply.expect("BatchVerify answers").into_inner().results.len(), 3);
+    let page = Page::that(&server.http(), "the batch is counted", |page| {
+        page.value(&verifications("allowed", "")) == 2.0
+    })
+    .await;
+    assert_eq!(page.value(&verifications("unknown", "")), 2.0, "{}", page.text);
+    assert_eq!(page.value(r#"countersign_waiters{awaited="at_least"}"#), 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

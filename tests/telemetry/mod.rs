@@ -2,5 +2,5 @@
 
 mod docs;
 mod metrics;
-mod page;
+pub mod page;
 mod prometheus;

@@ -139,7 +139,7 @@ impl Metrics {
     /// Exports what is there once more, and nothing from then on. Takes so long at most.
     pub fn shutdown(&self, limit: Duration) {
         self.hand_over();
-        let (provider, (done, ended)) = (self.provider.clone(), mpsc::channel());
+        let (provider, (done, ended)) = (self.provider.clone(), mpsc::sync_channel(1));
         // On a thread of its own: the provider takes a limit, and (0.33.1) waits for five seconds all the same.
         let exporting = thread::Builder::new().name("last metrics".to_owned());
         // Nobody listens any more to one that is late. One that can't be started never says anything.
