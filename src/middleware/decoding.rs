@@ -13,18 +13,25 @@ use tower::{Layer, Service};
 
 use super::method::{Door, door};
 use crate::domain::Error;
-use crate::rpc::status::{MAX_REQUEST_BYTES, unreadable};
+use crate::rpc::proto::key_verifier_server::SERVICE_NAME as KEY_VERIFIER;
+use crate::rpc::status::{MAX_REQUEST_BYTES, MAX_VERIFICATION_BYTES, unreadable};
 
 /// What an answer without details, which no error of ours is, means for the caller.
-fn in_our_words(status: &Status) -> Option<Error> {
+fn in_our_words(status: &Status, limit: usize) -> Option<Error> {
     if !status.details().is_empty() {
         return None;
     }
     match status.code() {
-        Code::OutOfRange => Some(Error::RequestTooLarge { limit: MAX_REQUEST_BYTES }),
+        Code::OutOfRange => Some(Error::RequestTooLarge { limit }),
         Code::Internal => Some(unreadable()),
         _ => None,
     }
+}
+
+/// How long a request to that method may be.
+fn most_bytes(path: &str) -> usize {
+    let service = path.split('/').nth(1);
+    if service == Some(KEY_VERIFIER) { MAX_VERIFICATION_BYTES } else { MAX_REQUEST_BYTES }
 }
 
 /// Replaces tonic's refusals of messages to our services.
@@ -59,8 +66,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let is_ours = door(request.uri().path()) != Door::Open;
-        Decoded { answer: self.inner.call(request), is_ours }
+        let path = request.uri().path();
+        let limit = (door(path) != Door::Open).then(|| most_bytes(path));
+        Decoded { answer: self.inner.call(request), limit }
     }
 }
 
@@ -70,7 +78,8 @@ pin_project! {
     pub struct Decoded<F> {
         #[pin]
         answer: F,
-        is_ours: bool,
+        // The longest request of a service of ours.
+        limit: Option<usize>,
     }
 }
 
@@ -84,11 +93,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let response = ready!(this.answer.poll(cx))?;
-        if !*this.is_ours {
-            return Poll::Ready(Ok(response));
-        }
+        let Some(limit) = *this.limit else { return Poll::Ready(Ok(response)) };
         // A status that came without a message stands in the head; tonic leaves it here as well.
-        let refusal = response.extensions().get::<Status>().and_then(in_our_words);
+        let refusal = response.extensions().get::<Status>();
+        let refusal = refusal.and_then(|status| in_our_words(status, limit));
         Poll::Ready(Ok(refusal.map_or(response, |error| Status::from(error).into_http())))
     }
 }
@@ -100,12 +108,12 @@ mod tests {
     #[test]
     fn only_what_is_not_ours_is_replaced() {
         let ours = Status::from(Error::CursorOutOfRange("it is ahead of the log"));
-        assert_eq!(in_our_words(&ours), None);
-        assert_eq!(in_our_words(&Status::unimplemented("")), None);
+        assert_eq!(in_our_words(&ours, 7), None);
+        assert_eq!(in_our_words(&Status::unimplemented(""), 7), None);
         let too_large =
-            in_our_words(&Status::out_of_range("Error, decoded message length too large"));
-        assert_eq!(too_large, Some(Error::RequestTooLarge { limit: 4_194_304 }));
-        let unreadable = in_our_words(&Status::internal("failed to decode Protobuf message"));
+            in_our_words(&Status::out_of_range("Error, decoded message length too large"), 7);
+        assert_eq!(too_large, Some(Error::RequestTooLarge { limit: 7 }));
+        let unreadable = in_our_words(&Status::internal("failed to decode Protobuf message"), 7);
         assert!(matches!(unreadable, Some(Error::InvalidRequest(_))));
     }
 }

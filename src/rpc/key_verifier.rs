@@ -20,7 +20,7 @@ use tower::{Service, service_fn};
 use super::at_least::AtLeast;
 use super::codec::{Reply, VerificationCodec};
 use super::convert::{Asked, presented};
-use super::status::MAX_REQUEST_BYTES;
+use super::status::MAX_VERIFICATION_BYTES;
 use super::wire::{VerifyRequest, VerifyResponse};
 use crate::domain::Error;
 use crate::domain::permission::Principal;
@@ -83,7 +83,7 @@ where
     B::Error: Into<Box<dyn StdError + Send + Sync>> + Send,
 {
     let grpc = Grpc::new(VerificationCodec::default());
-    Ok(grpc.max_decoding_message_size(MAX_REQUEST_BYTES).unary(method, request).await)
+    Ok(grpc.max_decoding_message_size(MAX_VERIFICATION_BYTES).unary(method, request).await)
 }
 
 impl Verification {

@@ -11,9 +11,12 @@ use crate::domain::{Error, Violation};
 /// The `domain` of every `google.rpc.ErrorInfo` that this service sends.
 pub const ERROR_DOMAIN: &str = "countersign";
 
-/// The longest request that is read, in bytes; a longer one is `REQUEST_TOO_LARGE`. A batch of 1,000
-/// verifications with long scope lists fits. tonic's own default is the same.
-pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
+/// The longest request that is read, in bytes; a longer one is `REQUEST_TOO_LARGE`. The largest key that may be made
+/// takes half of it. Two bytes can be a message that takes a hundred in memory, so this is what bounds a request there.
+pub const MAX_REQUEST_BYTES: usize = 256 * 1024;
+/// The same for `KeyVerifier`, which reads its requests where they lie. A batch of 1,000 verifications with long scope
+/// lists fits. tonic's own default is the same.
+pub const MAX_VERIFICATION_BYTES: usize = 4 * 1024 * 1024;
 
 /// Each error by [`Error::reason`], with the code that callers get.
 pub const CODES: [(&str, Code); 23] = [

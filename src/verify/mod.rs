@@ -217,13 +217,22 @@ impl Verifier {
         origin: Origin,
     ) -> Result<Principal, Refusal> {
         let basis = self.position.basis();
-        let (key, digest) = self.look_up(presented).map_err(Refusal::Denied)?;
-        let proof = prove(key.as_ref(), &digest);
-        let proof = proof.ok_or(Refusal::Denied(DenialReason::InvalidCredential))?;
-        let now = self.position.now(self.clock.as_ref());
-        let principal = Principal::authenticate(&proof, peer, origin, now);
+        let principal = self.principal(presented, peer, origin);
+        // Before a no as well: whoever is refused by a replica that can't know should ask another one.
         self.fresh(&basis).map_err(Refusal::Unknown)?;
         principal.map_err(Refusal::Denied)
+    }
+
+    fn principal(
+        &self,
+        presented: &Presented<'_>,
+        peer: Option<IpAddr>,
+        origin: Origin,
+    ) -> Result<Principal, DenialReason> {
+        let (key, digest) = self.look_up(presented)?;
+        let proof = prove(key.as_ref(), &digest).ok_or(DenialReason::InvalidCredential)?;
+        let now = self.position.now(self.clock.as_ref());
+        Principal::authenticate(&proof, peer, origin, now)
     }
 
     /// Checks again, for a call that lasts longer than a key may, whether the principal's key still is

@@ -108,6 +108,12 @@ fn a_replica_that_lost_touch_for_too_long_answers_nothing() {
     let presented = house.presented("a-key", SECRET);
     let query = Query { presented, question: admission(None), caller: None, explain: false };
     assert!(matches!(house.verifier.verify(&query), Err(Error::Unavailable(_))));
+    // Nor does it refuse whoever calls: another replica may know them.
+    for (key_id, secret) in [("a-key", SECRET), ("a-key", "wrong"), ("no-key", SECRET)] {
+        let presented = house.presented(key_id, secret);
+        let refused = house.verifier.authenticate(&presented, None, Origin::default());
+        assert!(matches!(refused, Err(Refusal::Unknown(_))), "{refused:?}");
+    }
     house.position.confirm(Duration::from_secs(31), at(31), house.clock.as_ref());
     house.position.grant(Duration::from_secs(61));
     assert_eq!(house.ask("a-key", SECRET, None).denial, None);

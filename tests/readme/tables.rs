@@ -10,7 +10,7 @@ use countersign::domain::scope::GrantedScopes;
 use countersign::domain::verdict::MAX_SECRETS;
 use countersign::domain::{draft, filter};
 use countersign::middleware::MAX_OPEN_STREAMS;
-use countersign::rpc::status::{CODES, MAX_REQUEST_BYTES};
+use countersign::rpc::status::{CODES, MAX_REQUEST_BYTES, MAX_VERIFICATION_BYTES};
 
 use super::readme;
 use crate::harness::tools;
@@ -134,7 +134,14 @@ fn the_limits_are_those_of_the_code() {
         assert!(text.contains(said), "the contract no longer says {said:?}");
     }
     let wanted = [
-        ("a request", format!("{} MiB", MAX_REQUEST_BYTES >> 20)),
+        (
+            "a request",
+            format!(
+                "{} KiB; to `KeyVerifier` {} MiB",
+                MAX_REQUEST_BYTES >> 10,
+                MAX_VERIFICATION_BYTES >> 20
+            ),
+        ),
         ("`display_name`", format!("{} characters", thousands(MAX_DISPLAY_NAME))),
         ("`description`", format!("{} characters", thousands(MAX_DESCRIPTION))),
         ("`comment`", format!("{} characters", thousands(MAX_COMMENT))),

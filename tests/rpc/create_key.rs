@@ -146,9 +146,13 @@ async fn limits_are_reached_and_not_passed() {
     let refusal = invalid(admin.create(long, "").await, "key.scopes[256]", "32768 bytes in total");
     assert_eq!(refusal.fields().len(), 1);
 
-    let huge = Key { description: "x".repeat(5 * 1024 * 1024), ..base };
+    let huge = Key { description: "x".repeat(300 * 1024), ..base.clone() };
     refused(admin.create(huge, "").await, Code::ResourceExhausted, "REQUEST_TOO_LARGE")
-        .says("at most 4194304 bytes");
+        .says("at most 262144 bytes");
+    // Two bytes each on the way, a hundred in memory.
+    let many =
+        Key { secrets: vec![countersign::rpc::proto::key::Secret::default(); 1_000_000], ..base };
+    refused(admin.create(many, "").await, Code::ResourceExhausted, "REQUEST_TOO_LARGE");
     assert_eq!(admin.list("").await.unwrap().len(), 3, "the two that fit, and the administrator's");
 }
 
