@@ -1,6 +1,7 @@
 //! What was promised, and what a run measured of it.
 
 use crate::report::{Results, figure};
+use crate::telemetry;
 
 /// A line of the table: what was promised and what came out.
 pub(crate) struct Row {
@@ -132,6 +133,24 @@ impl Results {
                 "an unknown id, against a valid credential",
                 self.ratio("ours, unknown id, 8×10", ours),
                 Bar::Between(0.8, 1.1),
+                times,
+            ),
+            row(
+                "telemetry by default, against none",
+                self.ratio(telemetry::DEFAULT, telemetry::NONE),
+                Bar::AtMost(1.05),
+                times,
+            ),
+            row(
+                "telemetry with a collector that takes all, against none",
+                self.ratio(telemetry::COLLECTED, telemetry::NONE),
+                Bar::AtMost(1.05),
+                times,
+            ),
+            row(
+                "telemetry with a dead collector, against none",
+                self.ratio(telemetry::DEAD, telemetry::NONE),
+                Bar::AtMost(1.05),
                 times,
             ),
             row(

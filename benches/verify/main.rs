@@ -33,6 +33,7 @@ mod requests;
 mod run;
 mod server;
 mod store;
+mod telemetry;
 
 use std::path::PathBuf;
 
@@ -58,6 +59,9 @@ enum Command {
         #[arg(long)]
         runtime: empty::Runtime,
     },
+    /// Take exported telemetry until killed.
+    #[command(hide = true)]
+    Collector,
     /// Say what changed between two runs.
     Compare {
         #[arg(default_value = "benches/baseline.json")]
@@ -71,6 +75,7 @@ fn main() {
     let arguments = Arguments::parse();
     match arguments.command {
         Some(Command::Empty { runtime }) => empty::serve(runtime),
+        Some(Command::Collector) => telemetry::collect(),
         Some(Command::Compare { before, after }) => {
             report::compare(&report::Results::read(&before), &report::Results::read(&after));
         }

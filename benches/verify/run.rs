@@ -20,6 +20,7 @@ use crate::report::{Results, machine};
 use crate::requests::{Kind, Requests};
 use crate::server::Server;
 use crate::store::{self, Filled};
+use crate::telemetry::{Candidate, Candidates};
 
 /// The number of keys that most figures are about.
 const MANY: usize = 1_000_000;
@@ -117,6 +118,7 @@ pub(crate) fn run(options: &Options) {
             multi: Server::empty(Runtime::Multi, scratch.path()),
             multi_of_one: Server::empty(Runtime::MultiOfOne, scratch.path()),
             redis: redis::start(scratch.path(), options.main_keys),
+            telemetry: Candidates::start(&runtime, data, FEW),
             few: (few_server, &few, FEW),
             many: (many_server, &many, options.main_keys),
             more: more_server.zip(more.as_ref()).zip(options.keys).map(|((s, f), k)| (s, f, k)),
@@ -168,6 +170,7 @@ struct Servers<'f> {
     multi: Server,
     multi_of_one: Server,
     redis: Server,
+    telemetry: Candidates,
     few: (Server, &'f Filled, usize),
     many: (Server, &'f Filled, usize),
     more: Option<(Server, &'f Filled, usize)>,
@@ -234,6 +237,9 @@ impl Servers<'_> {
             }
             let batches = Requests::batches(filled, Kind::Valid, 64);
             add(format!("ours, batch of 64, 8×10{suffix}"), server, batches);
+        }
+        for Candidate { name, server, filled } in &self.telemetry.all {
+            add((*name).to_owned(), server, Requests::unary(filled, Kind::Valid));
         }
         let target =
             |server: &Server| Target { address: server.address, pid: server.pid(), caller: None };

@@ -25,9 +25,18 @@ pub(crate) struct Server {
 impl Server {
     /// Our server on a folder, as a user starts it.
     pub(crate) fn ours(dir: &Path, more: &[&str]) -> Self {
+        Self::ours_with(dir, more, &[])
+    }
+
+    /// The same, with some variables of the environment.
+    pub(crate) fn ours_with(dir: &Path, more: &[&str], variables: &[(&str, String)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
         command.arg("serve").args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
         command.arg("--data-dir").arg(dir).args(more);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OTEL_")) {
+            command.env_remove(name);
+        }
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         Self::started(command, &dir.join("server.log"))
     }
 
