@@ -34,6 +34,7 @@ use crate::store::Store;
 use crate::tasks::follow::{self, Following};
 use crate::tasks::{Tasks, check_log, forget_replies, listen};
 use crate::telemetry;
+use crate::telemetry::otlp::Exports;
 use crate::transport::{self, Pages, Signals, Verifiers};
 use crate::verify::{Index, Verifier};
 
@@ -43,12 +44,15 @@ const LAST_MOMENTS: Duration = Duration::from_millis(500);
 /// Serves until it is asked to stop, or until something without which it can't serve has ended.
 pub(super) fn run(args: SettingsArgs) -> Result<(), Failure> {
     let settings = args.resolve()?;
-    let logging = telemetry::start(&settings.telemetry).map_err(Failure::said)?;
+    let exports = Exports::of_this_process().map_err(Failure::Said)?;
+    let replica = replica_id()?;
+    let telemetry =
+        telemetry::start(&settings.telemetry, &exports, &replica).map_err(Failure::said)?;
     let runtime = administration().map_err(Failure::said)?;
-    let outcome = runtime.block_on(serve(&settings));
+    let outcome = runtime.block_on(serve(&settings, replica));
     // Drops what still runs: connections to the database take back what was not committed.
     runtime.shutdown_timeout(LAST_MOMENTS);
-    logging.shutdown();
+    telemetry.shutdown();
     outcome
 }
 
@@ -63,11 +67,11 @@ fn administration() -> std::io::Result<Runtime> {
         .build()
 }
 
-async fn serve(settings: &Settings) -> Result<(), Failure> {
+async fn serve(settings: &Settings, replica: String) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(Failure::said)?;
     let (following, followed) = oneshot::channel();
     let mut server = tokio::select! {
-        started = Server::start(settings, following) => started?,
+        started = Server::start(settings, replica, following) => started?,
         signal = signals.next() => {
             tracing::info!(signal, "asked to stop before it was ready");
             // What was begun is dropped by now. The follower still removes this replica's row.
@@ -117,6 +121,7 @@ impl Server {
     /// `following` is dropped when the log is not followed any more.
     async fn start(
         settings: &Settings,
+        replica: String,
         following: oneshot::Sender<Infallible>,
     ) -> Result<Self, Failure> {
         // Ports first: a port in use is found before anything is made.
@@ -154,7 +159,7 @@ impl Server {
             Box::new(move |change| index.apply(change))
         };
         let following = Following {
-            replica: replica_row(&store, settings)?,
+            replica: replica_row(replica, &store, settings),
             settings: settings.log.clone(),
             clock: Arc::clone(&clock),
             position: Arc::clone(&position),
@@ -278,12 +283,17 @@ async fn warn_of_lossy_failover(store: &Store) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What this process says of itself to the other replicas.
-fn replica_row(store: &Store, settings: &Settings) -> Result<ReplicaRow, Failure> {
+/// A name that no other process has, nor had.
+fn replica_id() -> Result<String, Failure> {
     let drawn: [u8; 16] = random::draw(&OsRandom).map_err(Failure::said)?;
+    Ok(format!("{:032x}", u128::from_be_bytes(drawn)))
+}
+
+/// What this process says of itself to the other replicas.
+fn replica_row(id: String, store: &Store, settings: &Settings) -> ReplicaRow {
     let lease_ms = u64::try_from(settings.log.max_staleness.as_millis()).unwrap_or(u64::MAX);
-    Ok(ReplicaRow {
-        id: format!("{:032x}", u128::from_be_bytes(drawn)),
+    ReplicaRow {
+        id,
         lease_ms,
         applied: 0,
         beat: 0,
@@ -291,5 +301,5 @@ fn replica_row(store: &Store, settings: &Settings) -> Result<ReplicaRow, Failure
         version: env!("CARGO_PKG_VERSION").to_owned(),
         reads_up_to: store.reads_up_to(),
         root_key_versions: store.root_key_versions(),
-    })
+    }
 }

@@ -28,8 +28,9 @@ pub(super) fn door(path: &str) -> Door {
     }
 }
 
-/// Service and method of a path, as names that may go into spans: a caller can't make up new ones.
-pub(super) fn names(path: &str) -> (&'static str, &'static str) {
+/// The full name of a path's method, as it may go into spans: a caller can't make up new ones. `_OTHER` is the semantic
+/// conventions' name for all that are not ours.
+pub(super) fn name(path: &str) -> &'static str {
     const ALSO: [&str; 4] = [
         "grpc.health.v1.Health/Check",
         "grpc.health.v1.Health/Watch",
@@ -39,7 +40,7 @@ pub(super) fn names(path: &str) -> (&'static str, &'static str) {
     let ours = find(path).map(|(_, name)| name);
     let known =
         ours.or_else(|| ALSO.into_iter().find(|name| path.strip_prefix('/') == Some(*name)));
-    known.and_then(|name| name.split_once('/')).unwrap_or(("unknown", "unknown"))
+    known.unwrap_or("_OTHER")
 }
 
 /// Whether load shedding lets this pass: a health check that is shed makes an orchestrator restart a
@@ -77,10 +78,7 @@ mod tests {
                 _ => Door::Admin,
             };
             assert_eq!(door(&format!("/{name}")), expected);
-            assert_eq!(
-                names(&format!("/{name}")),
-                name.split_once('/').expect("service and method")
-            );
+            assert_eq!(super::name(&format!("/{name}")), name);
         }
     }
 
@@ -109,8 +107,8 @@ mod tests {
 
     #[test]
     fn names_are_never_a_callers() {
-        assert_eq!(names("/grpc.health.v1.Health/Check").1, "Check");
-        assert_eq!(names("/countersign.v1.KeyAdmin/<script>"), ("unknown", "unknown"));
-        assert_eq!(names(""), ("unknown", "unknown"));
+        assert_eq!(name("/grpc.health.v1.Health/Check"), "grpc.health.v1.Health/Check");
+        assert_eq!(name("/countersign.v1.KeyAdmin/<script>"), "_OTHER");
+        assert_eq!(name(""), "_OTHER");
     }
 }
