@@ -102,14 +102,16 @@ impl<'s> Summary<'s> {
                 ')' => depth = depth.saturating_sub(1),
                 _ if depth > 0 || first.is_whitespace() => {}
                 '"' | 'A'..='Z' | 'a'..='z' | '_' => {
-                    let is = |words: &[&str]| words.iter().any(|word| token.eq_ignore_ascii_case(word));
+                    let is =
+                        |words: &[&str]| words.iter().any(|word| token.eq_ignore_ascii_case(word));
                     if expects_a_name && collection.is_none() {
                         collection = Some(token.trim_matches('"'));
                     }
                     if operation.is_empty() && is(&OPERATIONS) {
                         operation = token;
                     }
-                    expects_a_name = is(&["FROM", "INTO"]) || (is(&["UPDATE"]) && token == operation);
+                    expects_a_name =
+                        is(&["FROM", "INTO"]) || (is(&["UPDATE"]) && token == operation);
                 }
                 // What comes after the first statement of several is not looked at.
                 ';' => break,
@@ -124,7 +126,9 @@ impl<'s> Summary<'s> {
 fn token_length(text: &str, first: char) -> usize {
     let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     match first {
-        '"' | '\'' => text.get(1..).and_then(|text| text.find(first)).map_or(text.len(), |end| end + 2),
+        '"' | '\'' => {
+            text.get(1..).and_then(|text| text.find(first)).map_or(text.len(), |end| end + 2)
+        }
         _ if is_word(first) => text.find(|letter| !is_word(letter)).unwrap_or(text.len()),
         _ => first.len_utf8(),
     }
@@ -137,8 +141,16 @@ mod tests {
     #[test]
     fn a_statement_is_known_by_its_operation_and_table() {
         for (sql, operation, collection) in [
-            (r#"SELECT "a"."b", (SELECT "c" FROM "inner") FROM "keys" WHERE x = 'FROM y'"#, "SELECT", Some("keys")),
-            (r#"INSERT INTO "audit_events" ("revision") VALUES ($1)"#, "INSERT", Some("audit_events")),
+            (
+                r#"SELECT "a"."b", (SELECT "c" FROM "inner") FROM "keys" WHERE x = 'FROM y'"#,
+                "SELECT",
+                Some("keys"),
+            ),
+            (
+                r#"INSERT INTO "audit_events" ("revision") VALUES ($1)"#,
+                "INSERT",
+                Some("audit_events"),
+            ),
             (r#"UPDATE "keys" SET "a" = $1 WHERE "key_id" = $2"#, "UPDATE", Some("keys")),
             (r#"DELETE FROM "key_scopes" WHERE "key_id" = $1"#, "DELETE", Some("key_scopes")),
             ("SELECT store.epoch FROM store LEFT JOIN replicas ON 1 = 1", "SELECT", Some("store")),

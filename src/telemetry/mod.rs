@@ -80,6 +80,7 @@ pub fn start(settings: &Settings, exports: &Exports, instance: &str) -> Result<G
             .with_tracer(traces.tracer_with_scope(scope))
             .with_location(false)
             .with_threads(false)
+            .with_tracked_inactivity(false)
             .with_target(false);
         layers.push(spans.with_filter(filter::for_sent_spans()).boxed());
     }
@@ -109,9 +110,14 @@ fn lines(settings: &Settings) -> Result<Box<dyn Layer<Registry> + Send + Sync>, 
 }
 
 impl Guard {
-    /// What a meter provider is to be given as a further reader, if metrics are sent; once.
-    pub fn take_metric_reader(&mut self) -> Option<Reader> {
-        self.exporters.as_mut()?.take_metric_reader()
+    /// What a meter provider is to be given as a further reader, if metrics are sent. Its end belongs to
+    /// [`Self::at_the_end`].
+    ///
+    /// # Errors
+    ///
+    /// In a sentence, if it can't be made.
+    pub fn metric_reader(&self) -> Result<Option<Reader>, String> {
+        self.exporters.as_ref().map_or(Ok(None), Exporters::metric_reader)
     }
 
     /// Has something more flushed at the end, together with all else, within the same second.

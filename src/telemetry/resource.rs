@@ -41,10 +41,14 @@ mod tests {
     fn the_variables_win_over_what_we_say_of_ourselves() {
         assert_eq!(of(&[], "service.name").as_deref(), Some("countersign"));
         assert_eq!(of(&[], "service.instance.id").as_deref(), Some("r1"));
-        let said = ("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=pod%2C7,deployment.environment.name=lab");
+        let said = (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "service.instance.id=pod%2C7,deployment.environment.name=lab",
+        );
         assert_eq!(of(&[said], "service.instance.id").as_deref(), Some("pod,7"));
         assert_eq!(of(&[said], "deployment.environment.name").as_deref(), Some("lab"));
-        let named = [("OTEL_SERVICE_NAME", "keys"), ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other")];
+        let named =
+            [("OTEL_SERVICE_NAME", "keys"), ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other")];
         assert_eq!(of(&named, "service.name").as_deref(), Some("keys"));
     }
 }

@@ -70,9 +70,9 @@ impl Collector {
     }
 
     pub fn note(&self, headers: HeaderMap) {
-        let texts = headers.iter().filter_map(|(name, value)| {
-            Some((name.to_string(), value.to_str().ok()?.to_owned()))
-        });
+        let texts = headers
+            .iter()
+            .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
         self.with(|taken| taken.headers.extend(texts));
     }
 
@@ -162,9 +162,9 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
-    let texts = attributes.iter().map(|pair| {
-        (pair.key.clone(), pair.value.as_ref().map(text).unwrap_or_default())
-    });
+    let texts = attributes
+        .iter()
+        .map(|pair| (pair.key.clone(), pair.value.as_ref().map(text).unwrap_or_default()));
     texts.collect()
 }
 

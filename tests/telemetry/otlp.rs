@@ -126,8 +126,7 @@ async fn of_verifications_those_are_seen_that_their_callers_sample() {
         // In the log they are seen by nobody, whoever samples them.
         let server = server.with_env("COUNTERSIGN_LOG", "info");
         let server = server.with_env("OTEL_TRACES_SAMPLER", "always_on");
-        let mut server =
-            server.with_args(["--gateway-listen", "127.0.0.1:0"]).start().await;
+        let mut server = server.with_args(["--gateway-listen", "127.0.0.1:0"]).start().await;
         let admin = server.as_admin().await;
         let minted = admin.mint(key("acme", "billing")).await;
         let ask = async |header: &str| {
@@ -198,7 +197,10 @@ async fn log_records_are_sent_with_the_ids_of_their_trace() {
         records.into_iter().find(|record| record.body == "answered" && record.trace == trace)
     });
     let answered = answered.await;
-    assert_eq!((answered.span, answered.target.as_str()), (call.id, "countersign::middleware::trace"));
+    assert_eq!(
+        (answered.span, answered.target.as_str()),
+        (call.id, "countersign::middleware::trace")
+    );
     assert!(server.sigterm().success());
     let targets: BTreeSet<String> =
         receiver.records().into_iter().map(|record| record.target).collect();
@@ -231,9 +233,10 @@ async fn a_meter_providers_metrics_are_sent() {
         let variables = variables.map(|(name, value)| (name.to_owned(), value));
         let exports = Exports::of(Variables::of(variables)).unwrap();
         let resource = countersign::telemetry::resource(&exports, "a test");
-        let mut exporters = Exporters::start(&exports, &resource).unwrap().expect("something is sent");
-        let reader = exporters.take_metric_reader().expect("metrics are sent");
-        let meters = SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build();
+        let exporters = Exporters::start(&exports, &resource).unwrap().expect("something is sent");
+        let reader = exporters.metric_reader().unwrap().expect("metrics are sent");
+        let meters =
+            SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build();
         meters.meter("test").u64_counter("countersign.sent").build().add(1, &[]);
         // Waits for its own threads.
         let flush = move || end(Some(exporters), vec![Box::new(move || _ = meters.shutdown())]);

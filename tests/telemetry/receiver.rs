@@ -227,11 +227,7 @@ async fn http_metrics(
     ExportMetricsServiceResponse::default().encode_to_vec()
 }
 
-async fn http_logs(
-    State(collector): State<Collector>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Vec<u8> {
+async fn http_logs(State(collector): State<Collector>, headers: HeaderMap, body: Bytes) -> Vec<u8> {
     let body = uncompressed(&headers, body);
     collector.note(headers);
     collector.take_records(Message::decode(body).expect("log records in protobuf"));

@@ -42,7 +42,11 @@ async fn what_nobody_knows_is_warned_of() {
     let server = Server::on(Database::Sqlite).await.with_env("OTEL_NODE_IP", "10.0.0.1");
     let checked = server.store().command(["check-config"]).env("OTEL_NODE_IP", "10.0.0.1");
     let checked = checked.run().succeeded();
-    assert!(checked.stderr.contains("not honoured, passed over: OTEL_NODE_IP"), "{}", checked.stderr);
+    assert!(
+        checked.stderr.contains("not honoured, passed over: OTEL_NODE_IP"),
+        "{}",
+        checked.stderr
+    );
     let server = server.start().await;
     assert!(server.log().contains("not honoured, passed over: OTEL_NODE_IP"), "{}", server.log());
 }

@@ -6,7 +6,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 /// Certificates that were read from a file, as they stood there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) struct Certificates {
     pub(super) pem: Vec<u8>,
     pub(super) parsed: Vec<CertificateDer<'static>>,

@@ -25,13 +25,12 @@ const FLUSHED_WITHIN: Duration = Duration::from_secs(1);
 pub type Reader = PeriodicReader<MetricExporter>;
 
 /// What sends, and what it needs to. Must be [ended](end).
-#[derive(Debug)]
 pub struct Exporters {
     /// Speaks to collectors. The SDK's own threads only wait for it.
     runtime: Runtime,
     pub(in crate::telemetry) traces: Option<SdkTracerProvider>,
     pub(in crate::telemetry) logs: Option<SdkLoggerProvider>,
-    metrics: Option<Reader>,
+    metrics: Option<Destination>,
 }
 
 impl Exporters {
@@ -56,16 +55,19 @@ impl Exporters {
         let handle = runtime.handle();
         let traces = exports.traces.as_ref().map(|to| spans(exports, to, resource, handle));
         let logs = exports.logs.as_ref().map(|to| records(to, resource, handle));
-        let metrics = exports.metrics.as_ref().map(|to| reader(to, handle));
         let (traces, logs) = (traces.transpose()?, logs.transpose()?);
-        let metrics = metrics.transpose()?;
         drop(entered);
-        Ok(Some(Self { runtime, traces, logs, metrics }))
+        Ok(Some(Self { runtime, traces, logs, metrics: exports.metrics.clone() }))
     }
 
-    /// What a meter provider is to be given, if metrics are sent; once.
-    pub fn take_metric_reader(&mut self) -> Option<Reader> {
-        self.metrics.take()
+    /// What a meter provider is to be given, if metrics are sent. It must end before these exporters do.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Self::start`].
+    pub fn metric_reader(&self) -> Result<Option<Reader>, String> {
+        let _entered = self.runtime.enter();
+        self.metrics.as_ref().map(|to| reader(to, self.runtime.handle())).transpose()
     }
 }
 

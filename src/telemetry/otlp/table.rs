@@ -93,12 +93,7 @@ pub const HONOURED: [Variable; 24] = [
     row("OTEL_BSP_MAX_QUEUE_SIZE", Says::Count, "2048", "spans that wait; more are dropped"),
     row("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", Says::Count, "512", "spans in one message"),
     row("OTEL_BLRP_SCHEDULE_DELAY", Says::Milliseconds, "1000", "how often log records are sent"),
-    row(
-        "OTEL_BLRP_MAX_QUEUE_SIZE",
-        Says::Count,
-        "2048",
-        "log records that wait; more are dropped",
-    ),
+    row("OTEL_BLRP_MAX_QUEUE_SIZE", Says::Count, "2048", "log records that wait; more are dropped"),
     row("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", Says::Count, "512", "log records in one message"),
 ];
 
@@ -116,4 +111,3 @@ pub const REFUSED: [(&str, &str); 11] = [
     ("OTEL_CONFIG_FILE", "files of settings are not supported"),
     ("OTEL_EXPERIMENTAL_CONFIG_FILE", "files of settings are not supported"),
 ];
-

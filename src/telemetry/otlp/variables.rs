@@ -4,6 +4,7 @@
 //! at here first, and the start ends at the first that could not be honoured as it is meant.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::says::Says;
 use super::table::{HONOURED, REFUSED, Variable};
@@ -11,9 +12,16 @@ use super::table::{HONOURED, REFUSED, Variable};
 /// The part of a variable's name that says of which signal it is; nothing: of all three.
 const SIGNALS: [&str; 4] = ["", "TRACES_", "METRICS_", "LOGS_"];
 
-/// What the environment says to OpenTelemetry.
-#[derive(Debug, Clone, Default)]
+/// What the environment says to OpenTelemetry. Among it may be what collectors ask for as a credential, so it prints
+/// names alone.
+#[derive(Clone, Default)]
 pub struct Variables(BTreeMap<String, String>);
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Variables {
     /// Those of this process. One that is empty counts as not set, as the specification has it.
@@ -56,7 +64,9 @@ impl Variables {
 
     pub(super) fn is_disabled(&self) -> Result<bool, String> {
         match self.get("OTEL_SDK_DISABLED") {
-            Some(value) if !Says::Truth.includes(value) => Err(wrong("OTEL_SDK_DISABLED", Says::Truth)),
+            Some(value) if !Says::Truth.includes(value) => {
+                Err(wrong("OTEL_SDK_DISABLED", Says::Truth))
+            }
             value => Ok(value.is_some_and(|value| value.eq_ignore_ascii_case("true"))),
         }
     }
@@ -165,6 +175,13 @@ mod tests {
     }
 
     #[test]
+    fn a_credential_of_a_collector_is_not_printed() {
+        let headers = ("OTEL_EXPORTER_OTLP_HEADERS".to_owned(), "api-key=hunter2".to_owned());
+        let printed = format!("{:?}", Variables::of([headers]));
+        assert!(printed.contains("OTEL_EXPORTER_OTLP_HEADERS") && !printed.contains("hunter2"));
+    }
+
+    #[test]
     fn what_nobody_knows_is_told() {
         let unknown = checked(&[("OTEL_NODE_IP", "10.0.0.1"), ("OTEL_BSP_SCHEDULE_DELAY", "7")]);
         assert_eq!(unknown, Ok(vec!["OTEL_NODE_IP".to_owned()]));
@@ -173,8 +190,11 @@ mod tests {
     #[test]
     fn the_more_precise_name_decides() {
         let variables = Variables::of(
-            [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/protobuf")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+            [
+                ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+                ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/protobuf"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
         let protocol = |signal| variables.for_signal("OTEL_EXPORTER_OTLP_*PROTOCOL", signal);
         assert_eq!(protocol("LOGS_").map(|(_, value)| value), Some("http/protobuf"));
