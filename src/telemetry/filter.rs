@@ -50,6 +50,8 @@ const SENT: [(&str, Level); 3] = [
 /// Spans of statements are for traces alone; lines of the log do not carry them.
 const STATEMENTS: &str = "countersign::store::statement";
 
+type Judge = fn(&Metadata<'_>) -> bool;
+
 /// What an operator asked to hear, in the language of [`EnvFilter`].
 pub(super) fn wanted(filter: &str) -> Result<EnvFilter, String> {
     EnvFilter::builder()
@@ -60,27 +62,25 @@ pub(super) fn wanted(filter: &str) -> Result<EnvFilter, String> {
 
 /// What may stand in the log at all.
 pub(super) fn for_the_log() -> FilterFn {
-    FilterFn::new(|metadata| {
-        metadata.target() != STATEMENTS && allowed(metadata.target(), *metadata.level())
-    })
+    let is_fit: Judge =
+        |metadata| metadata.target() != STATEMENTS && allowed(metadata.target(), *metadata.level());
     // Without a hint the level of the whole process would be TRACE, whatever is wanted.
-    .with_max_level_hint(LevelFilter::TRACE)
+    FilterFn::new(is_fit).with_max_level_hint(LevelFilter::TRACE)
 }
 
 /// What may be sent as a log record at all.
 pub(super) fn for_sent_records() -> FilterFn {
-    FilterFn::new(|metadata| {
+    let is_fit: Judge = |metadata| {
         let target = metadata.target();
         metadata.is_event() && allowed(target, *metadata.level()) && !is_of_exporters(target)
-    })
-    .with_max_level_hint(LevelFilter::TRACE)
+    };
+    FilterFn::new(is_fit).with_max_level_hint(LevelFilter::TRACE)
 }
 
 /// Which spans are sent.
 pub(super) fn for_sent_spans() -> FilterFn {
-    let is_sent = |metadata: &Metadata<'_>| {
-        metadata.is_span() && SENT.contains(&(metadata.target(), *metadata.level()))
-    };
+    let is_sent: Judge =
+        |metadata| metadata.is_span() && SENT.contains(&(metadata.target(), *metadata.level()));
     FilterFn::new(is_sent).with_max_level_hint(LevelFilter::DEBUG)
 }
 

@@ -46,6 +46,7 @@ fn every_variable_that_is_spoken_of_exists() {
         };
         let known = HONOURED.iter().map(|variable| variable.name);
         let known = known.chain(REFUSED.iter().map(|(name, _)| *name));
-        assert!(word == "OTEL_*" || known.into_iter().any(stands_for), "{word} is no variable");
+        let all = ["OTEL_", "OTEL_*"].contains(&word);
+        assert!(all || known.into_iter().any(stands_for), "{word} is no variable");
     }
 }

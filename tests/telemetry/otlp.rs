@@ -99,7 +99,7 @@ on_both_databases! {
         let server = receiver.of(Server::on(db).await).start().await;
         let admin = server.as_admin().await;
         let (trace, header) = trace(2, "01");
-        let asked = GetKeyRequest { key_id: "csk_live_nobody".to_owned() };
+        let asked = GetKeyRequest { key_id: "csk_live_0000000000000000000000".to_owned() };
         let refused = admin.admin().get_key(under(&header, asked)).await.unwrap_err();
         assert_eq!(refused.code(), Code::NotFound);
         let method = "countersign.v1.KeyAdmin/GetKey";
@@ -175,7 +175,7 @@ async fn an_unsampled_trace_is_not_sent_by_default() {
     let mut server = receiver.of(Server::on(Database::Sqlite).await).start().await;
     let admin = server.as_admin().await;
     let (unsampled, header) = trace(0x20, "00");
-    let asked = GetKeyRequest { key_id: "csk_live_nobody".to_owned() };
+    let asked = GetKeyRequest { key_id: "csk_live_0000000000000000000000".to_owned() };
     admin.admin().get_key(under(&header, asked)).await.unwrap_err();
     assert!(server.sigterm().success());
     assert!(receiver.spans().iter().all(|span| span.trace != unsampled), "{:#?}", receiver.spans());

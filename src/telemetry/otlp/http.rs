@@ -1,5 +1,7 @@
 //! OTLP over HTTP: hyper, on the runtime of the exporters.
 
+use std::error::Error;
+
 use async_trait::async_trait;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -10,6 +12,8 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
 
 use super::Destination;
+
+const SDK: &str = "opentelemetry-http";
 
 /// The SDK's threads, which wait for an export, belong to no runtime; hyper needs one.
 #[derive(Debug)]
@@ -45,6 +49,16 @@ impl Client {
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let client = self.client.clone();
-        self.runtime.spawn(async move { client.send_bytes(request).await }).await?
+        let sent = self.runtime.spawn(async move { client.send_bytes(request).await }).await?;
+        sent.inspect_err(|error| {
+            // The exporter says no more than "network error". Under the SDK's name this is said as seldom as all that.
+            tracing::warn!(target: SDK, cause = in_full(&**error), "no answer of a collector");
+        })
     }
+}
+
+/// An error with all that led to it.
+fn in_full(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
