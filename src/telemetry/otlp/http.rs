@@ -59,6 +59,6 @@ impl HttpClient for Client {
 
 /// An error with all that led to it.
 fn in_full(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
+    let causes = std::iter::successors(error.source(), |&error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
