@@ -5,6 +5,7 @@ mod banner;
 mod first_start;
 mod health;
 mod lock;
+mod measure;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::banner::Addresses;
 use self::lock::Locks;
+use self::measure::{Measured, Seen};
 use super::failure::Failure;
 use super::prepare;
 use crate::config::{Settings, SettingsArgs};
@@ -31,11 +33,12 @@ use crate::rpc::gateway;
 use crate::rpc::services::{Health, services};
 use crate::rpc::{AtLeast, Gateway, KeyAdminService, KeyVerifierService};
 use crate::store::Store;
+use crate::tasks::check_log::Findings;
 use crate::tasks::follow::{self, Following};
 use crate::tasks::{Tasks, check_log, forget_replies, listen};
 use crate::telemetry;
 use crate::telemetry::otlp::Exports;
-use crate::transport::{self, Pages, Signals, Verifiers};
+use crate::transport::{self, Connections, Pages, Signals, Verifiers};
 use crate::verify::{Index, Verifier};
 
 /// What threads and tasks get to end once their connections have.
@@ -45,11 +48,19 @@ const LAST_MOMENTS: Duration = Duration::from_millis(500);
 pub(super) fn run(args: SettingsArgs) -> Result<(), Failure> {
     let settings = args.resolve()?;
     let exports = Exports::of_this_process().map_err(Failure::Said)?;
-    let replica = replica_id()?;
-    let telemetry =
-        telemetry::start(&settings.telemetry, &exports, &replica).map_err(Failure::said)?;
+    let replica_id = replica_id()?;
+    let mut telemetry =
+        telemetry::start(&settings.telemetry, &exports, &replica_id).map_err(Failure::said)?;
+    let measured = if exports.is_disabled() {
+        Measured::default()
+    } else {
+        let reader = telemetry.metric_reader().map_err(Failure::Said)?;
+        let resource = telemetry::resource(&exports, &replica_id);
+        Measured::of(resource, reader).map_err(Failure::said)?
+    };
     let runtime = administration().map_err(Failure::said)?;
-    let outcome = runtime.block_on(serve(&settings, replica));
+    let outcome = runtime.block_on(serve(&settings, replica_id, &measured));
+    telemetry.at_the_end(move || measured.shutdown());
     // Drops what still runs: connections to the database take back what was not committed.
     runtime.shutdown_timeout(LAST_MOMENTS);
     telemetry.shutdown();
@@ -67,11 +78,15 @@ fn administration() -> std::io::Result<Runtime> {
         .build()
 }
 
-async fn serve(settings: &Settings, replica: String) -> Result<(), Failure> {
+async fn serve(
+    settings: &Settings,
+    replica_id: String,
+    measured: &Measured,
+) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(Failure::said)?;
     let (following, followed) = oneshot::channel();
     let mut server = tokio::select! {
-        started = Server::start(settings, replica, following) => started?,
+        started = Server::start(settings, replica_id, measured, following) => started?,
         signal = signals.next() => {
             tracing::info!(signal, "asked to stop before it was ready");
             // What was begun is dropped by now. The follower still removes this replica's row.
@@ -121,7 +136,8 @@ impl Server {
     /// `following` is dropped when the log is not followed any more.
     async fn start(
         settings: &Settings,
-        replica: String,
+        replica_id: String,
+        measured: &Measured,
         following: oneshot::Sender<Infallible>,
     ) -> Result<Self, Failure> {
         // Ports first: a port in use is found before anything is made.
@@ -141,7 +157,9 @@ impl Server {
         let position = Arc::new(Position::default());
         let serving = Arc::new(AtomicBool::new(false));
         let (stop, stop_pages) = (CancellationToken::new(), CancellationToken::new());
-        let pages = Pages { ready: health::readiness(&serving, &position, &clock) };
+        let ready = health::readiness(&serving, &position, &clock);
+        measured.look_whether(Arc::clone(&ready));
+        let pages = Pages { ready, metrics: measured.page() };
         tokio::spawn(transport::serve_pages(pages_listener, pages, stop_pages.clone()));
 
         // Nothing is made before everything is said that has to be said.
@@ -158,8 +176,9 @@ impl Server {
             let index = Arc::clone(&index);
             Box::new(move |change| index.apply(change))
         };
+        let keys = Arc::clone(&index);
         let following = Following {
-            replica: replica_row(replica, &store, settings),
+            replica: replica_row(&store, settings, replica_id),
             settings: settings.log.clone(),
             clock: Arc::clone(&clock),
             position: Arc::clone(&position),
@@ -178,14 +197,15 @@ impl Server {
         };
         tasks.start("listen", listen::run(store.clone(), wake));
 
-        let verifier = Arc::new(Verifier::new(
+        let verifier = Verifier::new(
             index,
             Arc::clone(store.data_key()),
             Arc::clone(&position),
             Arc::clone(&clock),
             settings.brands.clone(),
             store.store_id(),
-        ));
+        );
+        let verifier = Arc::new(verifier.counting(measured.tally()));
         let at_least = AtLeast::new(log.clone());
         let control = Control::new(
             store.clone(),
@@ -201,13 +221,14 @@ impl Server {
             Handle::current(),
             stop.clone(),
         );
-        let verifier_service = KeyVerifierService::new(Arc::clone(&verifier), at_least);
+        let administration = admin_service.load();
+        let verifier_service = KeyVerifierService::new(Arc::clone(&verifier), at_least.clone());
         let gateway = Gateway::new(Arc::clone(&verifier), settings.gateway.clone());
         let health = Health::starting().await;
         let services =
             services(Some(admin_service), Some(verifier_service), Some(gateway.clone()), &health);
         let services = services.map_err(Failure::said)?;
-        let middleware = Middleware::new(settings.middleware, verifier);
+        let middleware = Middleware::new(settings.middleware, verifier).noting(measured.calls());
 
         let verifiers = transport::serve(listener, &settings.transport, &stop, || {
             middleware.guard(services.clone())
@@ -219,23 +240,36 @@ impl Server {
                 settings.transport.verify_threads
             ))
         })?;
+        let mut connections = vec![("grpc", Arc::clone(verifiers.connections()))];
         let gateways = gateways.map(|(listener, address)| {
-            let most = settings.transport.gateway_max_connections;
-            tokio::spawn(transport::serve_http(
-                listener,
-                gateway::routes(gateway),
-                most,
-                stop.clone(),
-            ));
+            let own = Arc::new(Connections::new(settings.transport.gateway_max_connections));
+            connections.push(("gateways", Arc::clone(&own)));
+            let routes = gateway::routes(gateway.clone());
+            tokio::spawn(transport::serve_http(listener, routes, own, stop.clone()));
             address
         });
+        let findings = Arc::new(Findings::default());
+        measured.look_at(Seen {
+            index: keys,
+            position: Arc::clone(&position),
+            clock: Arc::clone(&clock),
+            log: log.clone(),
+            store: store.clone(),
+            middleware,
+            administration,
+            at_least,
+            gateway,
+            connections,
+            findings: Arc::clone(&findings),
+        });
+        tasks.start("metrics", measured.clone().run());
         serving.store(true, Ordering::Release);
         let banner = banner::text(settings, Addresses { grpc, http, gateways }, &credential);
         let ready = move || banner::print(&banner);
         let follow_the_lease =
             health::follow_the_lease(health.clone(), Arc::clone(&serving), position, clock, ready);
         tasks.start("health", follow_the_lease);
-        tasks.start("check log", check_log::run(store.clone()));
+        tasks.start("check log", check_log::run(store.clone(), findings));
         let drain = settings.transport.drain;
         Ok(Self {
             _locks: locks,
@@ -283,14 +317,8 @@ async fn warn_of_lossy_failover(store: &Store) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A name that no other process has, nor had.
-fn replica_id() -> Result<String, Failure> {
-    let drawn: [u8; 16] = random::draw(&OsRandom).map_err(Failure::said)?;
-    Ok(format!("{:032x}", u128::from_be_bytes(drawn)))
-}
-
 /// What this process says of itself to the other replicas.
-fn replica_row(id: String, store: &Store, settings: &Settings) -> ReplicaRow {
+fn replica_row(store: &Store, settings: &Settings, id: String) -> ReplicaRow {
     let lease_ms = u64::try_from(settings.log.max_staleness.as_millis()).unwrap_or(u64::MAX);
     ReplicaRow {
         id,
@@ -302,4 +330,10 @@ fn replica_row(id: String, store: &Store, settings: &Settings) -> ReplicaRow {
         reads_up_to: store.reads_up_to(),
         root_key_versions: store.root_key_versions(),
     }
+}
+
+/// A name for this process that no other has had, among the replicas and for those who look at it from outside.
+fn replica_id() -> Result<String, Failure> {
+    let drawn: [u8; 16] = random::draw(&OsRandom).map_err(Failure::said)?;
+    Ok(format!("{:032x}", u128::from_be_bytes(drawn)))
 }

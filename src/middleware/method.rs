@@ -28,19 +28,47 @@ pub(super) fn door(path: &str) -> Door {
     }
 }
 
-/// The full name of a path's method, as it may go into spans: a caller can't make up new ones. `_OTHER` is the semantic
-/// conventions' name for all that are not ours.
-pub(super) fn name(path: &str) -> &'static str {
-    const ALSO: [&str; 4] = [
-        "grpc.health.v1.Health/Check",
-        "grpc.health.v1.Health/Watch",
-        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-    ];
-    let ours = find(path).map(|(_, name)| name);
-    let known =
-        ours.or_else(|| ALSO.into_iter().find(|name| path.strip_prefix('/') == Some(*name)));
-    known.unwrap_or("_OTHER")
+/// What we serve beside our own: for probes and tools.
+const ALSO: [&str; 4] = [
+    "grpc.health.v1.Health/Check",
+    "grpc.health.v1.Health/Watch",
+    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// One of the methods that we know, or any other: a number, so that a caller can't make up new ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Method(usize);
+
+impl Method {
+    /// How many there are.
+    pub(super) const COUNT: usize = VERBS.len() + ALSO.len() + 1;
+
+    /// All that there are.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT).map(Self)
+    }
+
+    /// That of a path.
+    pub(super) fn of(path: &str) -> Self {
+        let Some(name) = path.strip_prefix('/') else { return Self(Self::COUNT - 1) };
+        // As in `find`.
+        let ours = VERBS.iter().rposition(|(_, own, _)| *own == name);
+        let also = || ALSO.iter().position(|own| *own == name).map(|place| VERBS.len() + place);
+        Self(ours.or_else(also).unwrap_or(Self::COUNT - 1))
+    }
+
+    /// Less than [`Self::COUNT`].
+    pub(super) fn number(self) -> usize {
+        self.0
+    }
+
+    /// Service and method, or the word of the semantic conventions for what is unknown.
+    pub(super) fn name(self) -> &'static str {
+        let ours = VERBS.get(self.0).map(|(_, name, _)| *name);
+        let also = || self.0.checked_sub(VERBS.len()).and_then(|place| ALSO.get(place).copied());
+        ours.or_else(also).unwrap_or("_OTHER")
+    }
 }
 
 /// Whether load shedding lets this pass: a health check that is shed makes an orchestrator restart a
@@ -78,7 +106,7 @@ mod tests {
                 _ => Door::Admin,
             };
             assert_eq!(door(&format!("/{name}")), expected);
-            assert_eq!(super::name(&format!("/{name}")), name);
+            assert_eq!(Method::of(&format!("/{name}")).name(), name);
         }
     }
 
@@ -106,9 +134,16 @@ mod tests {
     }
 
     #[test]
-    fn names_are_never_a_callers() {
-        assert_eq!(name("/grpc.health.v1.Health/Check"), "grpc.health.v1.Health/Check");
-        assert_eq!(name("/countersign.v1.KeyAdmin/<script>"), "_OTHER");
-        assert_eq!(name(""), "_OTHER");
+    fn every_method_has_a_number_and_its_name_back() {
+        let numbers: Vec<_> = Method::all().map(Method::number).collect();
+        assert_eq!(numbers, (0..Method::COUNT).collect::<Vec<_>>());
+        for method in Method::all().take(Method::COUNT - 1) {
+            assert_eq!(Method::of(&format!("/{}", method.name())), method);
+        }
+        for unknown in
+            ["", "/", "/countersign.v1.KeyAdmin/<script>", "countersign.v1.KeyVerifier/Verify"]
+        {
+            assert_eq!(Method::of(unknown).name(), "_OTHER", "{unknown}");
+        }
     }
 }

@@ -1,7 +1,8 @@
-//! One span for each request, under the caller's trace if the request carries one.
+//! One span for each request, under the caller's trace if the request carries one; and how long it took.
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, HeaderName, Request, Response};
@@ -17,7 +18,8 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Level, Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::method::{Door, door, is_verification, name};
+use super::calls::{self, CallsOfThread};
+use super::method::{Door, Method, door, is_verification};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -26,20 +28,30 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) struct TraceId(pub(super) opentelemetry::TraceId);
 
 /// Opens the span, and closes it with status and duration when the response has been sent.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TraceLayer;
+#[derive(Debug, Clone)]
+pub(super) struct TraceLayer {
+    calls: Option<Arc<CallsOfThread>>,
+}
+
+impl TraceLayer {
+    /// Notes how long the calls of a thread took, unless nobody wants to know.
+    pub(super) fn new(calls: Option<Arc<CallsOfThread>>) -> Self {
+        Self { calls }
+    }
+}
 
 impl<S> Layer<S> for TraceLayer {
     type Service = Trace<S>;
 
     fn layer(&self, inner: S) -> Trace<S> {
-        Trace { inner }
+        Trace { calls: self.calls.clone(), inner }
     }
 }
 
 /// See [`TraceLayer`].
 #[derive(Debug, Clone)]
 pub struct Trace<S> {
+    calls: Option<Arc<CallsOfThread>>,
     inner: S,
 }
 
@@ -66,8 +78,10 @@ where
             // Without an exporter there is no layer to take it, which is fine.
             _ = span.set_parent(caller);
         }
-        let started = is_heard.then(Instant::now);
-        let outcome = Outcome { span, started, code: None };
+        let noted = self.calls.as_ref();
+        let noted = noted.map(|calls| (Arc::clone(calls), Method::of(request.uri().path())));
+        let started = (is_heard || noted.is_some()).then(Instant::now);
+        let outcome = Outcome { span, noted, started, code: None };
         let answer = outcome.span.in_scope(|| self.inner.call(request));
         Tracing { answer, outcome: Some(outcome) }
     }
@@ -90,10 +104,10 @@ fn span(path: &str, headers: &HeaderMap) -> Span {
                 target: $target,
                 $level,
                 "request",
-                otel.name = name(path),
+                otel.name = Method::of(path).name(),
                 otel.kind = "server",
                 rpc.system.name = "grpc",
-                rpc.method = name(path),
+                rpc.method = Method::of(path).name(),
                 rpc.response.status_code = field::Empty,
                 "error.type" = field::Empty,
                 otel.status_code = field::Empty,
@@ -176,7 +190,7 @@ impl Extractor for Headers<'_> {
 
 /// Writes into a request's span how it ended.
 fn record(span: &Span, code: Code) {
-    let name = status(code);
+    let name = calls::name(code);
     span.record("rpc.response.status_code", name);
     // What a server has to answer for. The others are between the caller and its request.
     if matches!(
@@ -193,33 +207,12 @@ fn record(span: &Span, code: Code) {
     }
 }
 
-/// A code's name in gRPC's own spelling.
-fn status(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
-
 /// What became of a request; told when it is dropped, which is when the response has been sent or the
 /// caller is gone.
 struct Outcome {
     span: Span,
+    /// Where it is noted how long a call of that method took.
+    noted: Option<(Arc<CallsOfThread>, Method)>,
     /// `None`: nobody wants to know.
     started: Option<Instant>,
     code: Option<Code>,
@@ -239,8 +232,15 @@ impl Drop for Outcome {
     fn drop(&mut self) {
         let Some(started) = self.started else { return };
         let code = self.code.unwrap_or(Code::Cancelled);
+        let took = started.elapsed();
+        if let Some((calls, method)) = &self.noted {
+            calls.note(*method, code, took);
+        }
+        if self.span.is_disabled() {
+            return;
+        }
         record(&self.span, code);
-        let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         // Within the span, so that a record that is sent has its ids.
         self.span.in_scope(|| tracing::debug!(?code, duration_us, "answered"));
     }

@@ -1,4 +1,4 @@
-//! What the operators see: the log on standard error, and what is sent to collectors.
+//! What the operators see: the log on standard error, [`metrics`], and what is sent to collectors.
 //!
 //! In: a filter and a form, and what the `OTEL_*` variables ask for. Out: a [`Guard`] whose `shutdown` flushes.
 //! Everybody logs with `tracing`; nobody logs a secret, and this room makes sure that the libraries don't either
@@ -6,6 +6,7 @@
 //! in time is dropped.
 
 mod filter;
+pub mod metrics;
 pub mod otlp;
 mod panics;
 mod resource;

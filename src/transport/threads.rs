@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Settings;
 use super::accept::accept;
 use super::connection::{self, Serves};
+use super::connections::Connections;
 
 /// New sockets that may wait for one thread. A thread that is that far behind gets no more.
 const WAITING: usize = 256;
@@ -24,6 +25,7 @@ type Arrival = (std::net::TcpStream, SocketAddr, OwnedSemaphorePermit);
 #[derive(Debug)]
 pub struct Verifiers {
     ended: Vec<oneshot::Receiver<()>>,
+    connections: Arc<Connections>,
 }
 
 /// Serves gRPC on a listener: starts the threads and the acceptor that feeds them. `make` builds the
@@ -44,11 +46,12 @@ pub fn serve<S: Serves>(
         ended.push(start(number, arrivals, make(), settings.clone(), shutdown.clone())?);
         queues.push(queue);
     }
-    let places = Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)));
+    let connections = Arc::new(Connections::new(settings.max_connections));
+    let places = Arc::clone(&connections);
     let mut turn = 0_usize;
     tokio::spawn(accept(listener, shutdown.clone(), move |socket, peer| {
         // Above the cap, and where the hand-over fails, the socket is dropped, which closes it.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        let Some(place) = places.place() else {
             tracing::debug!(%peer, "closed a connection above max-connections");
             return;
         };
@@ -56,7 +59,7 @@ pub fn serve<S: Serves>(
         turn = turn.wrapping_add(1);
         give_to_one(&queues, turn, (socket, peer, place));
     }));
-    Ok(Verifiers { ended })
+    Ok(Verifiers { ended, connections })
 }
 
 /// Offers a socket to the thread whose turn it is, and if that is far behind, to the others.
@@ -113,6 +116,11 @@ fn start<S: Serves>(
 }
 
 impl Verifiers {
+    /// Their connections.
+    pub fn connections(&self) -> &Arc<Connections> {
+        &self.connections
+    }
+
     /// Waits until every thread has ended, which they do some time after the word to stop.
     pub async fn all_ended(&mut self) {
         for ended in &mut self.ended {

@@ -1,8 +1,12 @@
-//! What operators see: what is sent to collectors, and how it is said what is sent.
+//! What operators see of a server from outside: its page of metrics, and what it sends to collectors.
 
 mod collector;
 mod dead;
 mod docs;
+mod metrics;
 mod otlp;
+pub mod page;
+mod page_of_variables;
+mod prometheus;
 mod receiver;
 mod variables;

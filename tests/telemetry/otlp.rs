@@ -226,6 +226,23 @@ async fn disabled_is_disabled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_on_the_page_of_metrics_is_sent_too() {
+    for speaks in [Speaks::Grpc, Speaks::Http] {
+        let receiver = Receiver::start(speaks).await;
+        let mut server = receiver.of(Server::on(Database::Sqlite).await).start().await;
+        let admin = server.as_admin().await;
+        let minted = admin.mint(key("acme", "billing")).await;
+        admin.verify(&minted.credential).await;
+        eventually("metrics arrive", SOON, async || !receiver.metrics().is_empty()).await;
+        assert!(server.sigterm().success());
+        let sent = receiver.metrics();
+        for name in ["countersign.verifications", "rpc.server.call.duration", "countersign.ready"] {
+            assert!(sent.iter().any(|metric| metric == name), "{name} is not among {sent:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_meter_providers_metrics_are_sent() {
     for speaks in [Speaks::Grpc, Speaks::Http] {
         let receiver = Receiver::start(speaks).await;
