@@ -2,6 +2,7 @@
 //! before it.
 
 mod banner;
+mod doors;
 mod first_start;
 mod health;
 mod lock;
@@ -16,7 +17,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use self::banner::Addresses;
+use self::doors::Doors;
 use self::lock::Locks;
 use self::measure::{Measured, Seen};
 use super::failure::Failure;
@@ -136,17 +137,8 @@ impl Server {
         following: oneshot::Sender<Infallible>,
     ) -> Result<Self, Failure> {
         // Ports first: a port in use is found before anything is made.
-        let bound = transport::bind("listen", settings.listen).await;
-        let (listener, grpc) = bound.map_err(Failure::said)?;
-        let bound = transport::bind("http-listen", settings.http_listen).await;
-        let (pages_listener, http) = bound.map_err(Failure::said)?;
-
-        let gateways = match settings.gateway_listen {
-            None => None,
-            Some(address) => {
-                Some(transport::bind("gateway-listen", address).await.map_err(Failure::said)?)
-            }
-        };
+        let doors = Doors::open(settings).await.map_err(Failure::said)?;
+        let addresses = doors.addresses;
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let position = Arc::new(Position::default());
@@ -155,7 +147,7 @@ impl Server {
         let ready = health::readiness(&serving, &position, &clock);
         measured.look_whether(Arc::clone(&ready));
         let pages = Pages { ready, metrics: measured.page() };
-        tokio::spawn(transport::serve_pages(pages_listener, pages, stop_pages.clone()));
+        tokio::spawn(transport::serve_pages(doors.pages, pages, stop_pages.clone()));
 
         // Nothing is made before everything is said that has to be said.
         drop(settings.root_key_file()?);
@@ -220,29 +212,40 @@ impl Server {
         let verifier_service = KeyVerifierService::new(Arc::clone(&verifier), at_least.clone());
         let gateway = Gateway::new(Arc::clone(&verifier), settings.gateway.clone());
         let health = Health::starting().await;
-        let services =
-            services(Some(admin_service), Some(verifier_service), Some(gateway.clone()), &health);
-        let services = services.map_err(Failure::said)?;
         let middleware = Middleware::new(settings.middleware, verifier).noting(measured.calls());
-
-        let verifiers = transport::serve(listener, &settings.transport, &stop, || {
-            middleware.guard(services.clone())
-        });
-        let verifiers = verifiers.map_err(|error| {
+        let no_threads = |error| {
             Failure::Said(format!(
                 "can't start {} verifying threads: {error}; lower --verify-threads, or raise the \
                  limits of this process",
                 settings.transport.verify_threads
             ))
-        })?;
+        };
+        let here = doors.admin.is_none().then(|| admin_service.clone());
+        let at_grpc = services(here, Some(verifier_service), Some(gateway.clone()), &health);
+        let at_grpc = at_grpc.map_err(Failure::said)?;
+        let at_admin = services(Some(admin_service), None, None, &health).map_err(Failure::said)?;
+        let mut verifiers =
+            transport::serve(doors.grpc, "verify", &settings.transport, &stop, || {
+                middleware.guard(at_grpc.clone())
+            })
+            .map_err(no_threads)?;
         let mut connections = vec![("grpc", Arc::clone(verifiers.connections()))];
-        let gateways = gateways.map(|(listener, address)| {
+        if let Some(listener) = doors.admin {
+            // The work of administration is done elsewhere; reading and writing its messages is little.
+            let one = transport::Settings { verify_threads: 1, ..settings.transport.clone() };
+            let admin = transport::serve(listener, "administration", &one, &stop, || {
+                middleware.guard(at_admin.clone())
+            });
+            let admin = admin.map_err(no_threads)?;
+            connections.push(("admin", Arc::clone(admin.connections())));
+            verifiers.join(admin);
+        }
+        if let Some(listener) = doors.gateways {
             let own = Arc::new(Connections::new(settings.transport.gateway_max_connections));
             connections.push(("gateways", Arc::clone(&own)));
             let routes = gateway::routes(gateway.clone());
             tokio::spawn(transport::serve_http(listener, routes, own, stop.clone()));
-            address
-        });
+        }
         let findings = Arc::new(Findings::default());
         measured.look_at(Seen {
             index: keys,
@@ -259,7 +262,7 @@ impl Server {
         });
         tasks.start("metrics", measured.clone().run());
         serving.store(true, Ordering::Release);
-        let banner = banner::text(settings, Addresses { grpc, http, gateways }, &credential);
+        let banner = banner::text(settings, addresses, &credential);
         let ready = move || banner::print(&banner);
         let follow_the_lease =
             health::follow_the_lease(health.clone(), Arc::clone(&serving), position, clock, ready);

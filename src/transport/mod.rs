@@ -5,6 +5,7 @@
 //!                                                    runtime each
 //!   listener ─► acceptor ── round robin ──┬─► bounded ─► verify-0: HTTP/2 ─► service
 //!               cap, EMFILE back-off      └─► bounded ─► verify-1: HTTP/2 ─► service
+//!   listener ─► acceptor ────────────────────► administration-0, if KeyAdmin has a listener of its own
 //!   listener ─► acceptor ─► HTTP/1 pages for probes and Prometheus
 //!   listener ─► acceptor ─► HTTP/1 for gateways
 //! ```

@@ -31,7 +31,7 @@ impl Server {
     async fn start(settings: Settings) -> Self {
         let (listener, address) = bind("listen", HERE).await.expect("a free port");
         let stop = CancellationToken::new();
-        let verifiers = serve(listener, &settings, &stop, || tower::service_fn(answer));
+        let verifiers = serve(listener, "verify", &settings, &stop, || tower::service_fn(answer));
         Self { address, stop, verifiers: verifiers.expect("threads") }
     }
 

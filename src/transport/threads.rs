@@ -28,14 +28,15 @@ pub struct Verifiers {
     connections: Arc<Connections>,
 }
 
-/// Serves gRPC on a listener: starts the threads and the acceptor that feeds them. `make` builds the
-/// service of one thread. Call it on the runtime that owns the listener.
+/// Serves gRPC on a listener: starts the threads, whose names begin with that one, and the acceptor that feeds them.
+/// `make` builds the service of one thread. Call it on the runtime that owns the listener.
 ///
 /// # Errors
 ///
 /// If the system gives us no thread or no runtime.
 pub fn serve<S: Serves>(
     listener: TcpListener,
+    name: &str,
     settings: &Settings,
     shutdown: &CancellationToken,
     mut make: impl FnMut() -> S,
@@ -43,7 +44,8 @@ pub fn serve<S: Serves>(
     let (mut queues, mut ended) = (Vec::new(), Vec::new());
     for number in 0..settings.verify_threads.max(1) {
         let (queue, arrivals) = mpsc::channel(WAITING);
-        ended.push(start(number, arrivals, make(), settings.clone(), shutdown.clone())?);
+        let name = format!("{name}-{number}");
+        ended.push(start(name, arrivals, make(), settings.clone(), shutdown.clone())?);
         queues.push(queue);
     }
     let connections = Arc::new(Connections::new(settings.max_connections));
@@ -79,7 +81,7 @@ fn give_to_one(queues: &[mpsc::Sender<Arrival>], turn: usize, mut arrival: Arriv
 }
 
 fn start<S: Serves>(
-    number: usize,
+    name: String,
     mut arrivals: mpsc::Receiver<Arrival>,
     service: S,
     settings: Settings,
@@ -111,7 +113,7 @@ fn start<S: Serves>(
             connections.wait().await;
         });
     };
-    std::thread::Builder::new().name(format!("verify-{number}")).spawn(body)?;
+    std::thread::Builder::new().name(name).spawn(body)?;
     Ok(ended)
 }
 
@@ -119,6 +121,11 @@ impl Verifiers {
     /// Their connections.
     pub fn connections(&self) -> &Arc<Connections> {
         &self.connections
+    }
+
+    /// From now on those of another listener as well; the connections stay apart.
+    pub fn join(&mut self, other: Self) {
+        self.ended.extend(other.ended);
     }
 
     /// Waits until every thread has ended, which they do some time after the word to stop.

@@ -50,6 +50,8 @@ fn a_hundred_scopes_can_be_required_and_no_more() {
     };
     assert!(fields(&request(100)).is_empty());
     assert_eq!(fields(&request(101)), ["required_scopes"]);
+    let counted = wire::VerifyRequest { further_scopes: 101, ..request(0) };
+    assert_eq!(fields(&counted), ["required_scopes"]);
 }
 
 #[test]
