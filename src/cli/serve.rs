@@ -22,7 +22,7 @@ use self::lock::Locks;
 use self::measure::{Measured, Seen};
 use super::failure::Failure;
 use super::prepare;
-use crate::config::{self, Settings, SettingsArgs};
+use crate::config::{Settings, SettingsArgs};
 use crate::control::Control;
 use crate::domain::position::Position;
 use crate::domain::random::{self, OsRandom};
@@ -38,6 +38,7 @@ use crate::tasks::check_log::Findings;
 use crate::tasks::follow::{self, Following};
 use crate::tasks::{Tasks, check_log, forget_replies, listen};
 use crate::telemetry;
+use crate::telemetry::otlp::Exports;
 use crate::transport::{self, Connections, Pages, Signals, Verifiers};
 use crate::verify::{Index, Verifier};
 
@@ -47,19 +48,23 @@ const LAST_MOMENTS: Duration = Duration::from_millis(500);
 /// Serves until it is asked to stop, or until something without which it can't serve has ended.
 pub(super) fn run(args: SettingsArgs) -> Result<(), Failure> {
     let settings = args.resolve()?;
-    let logging = telemetry::start(&settings.telemetry).map_err(Failure::said)?;
+    let exports = Exports::of_this_process().map_err(Failure::Said)?;
     let replica_id = replica_id()?;
-    let measured = if config::sdk_disabled() {
+    let mut telemetry =
+        telemetry::start(&settings.telemetry, &exports, &replica_id).map_err(Failure::said)?;
+    let measured = if exports.is_disabled() {
         Measured::default()
     } else {
-        Measured::of(&replica_id).map_err(Failure::said)?
+        let reader = telemetry.metric_reader().map_err(Failure::Said)?;
+        let resource = telemetry::resource(&exports, &replica_id);
+        Measured::of(resource, reader).map_err(Failure::said)?
     };
     let runtime = administration().map_err(Failure::said)?;
     let outcome = runtime.block_on(serve(&settings, replica_id, &measured));
-    measured.shutdown();
+    telemetry.at_the_end(move || measured.shutdown());
     // Drops what still runs: connections to the database take back what was not committed.
     runtime.shutdown_timeout(LAST_MOMENTS);
-    logging.shutdown();
+    telemetry.shutdown();
     outcome
 }
 

@@ -32,6 +32,12 @@ const CODES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
+/// The name of a code, in gRPC's own spelling.
+pub(super) fn name(code: Code) -> &'static str {
+    let number = usize::try_from(i32::from(code)).ok();
+    number.and_then(|number| CODES.get(number)).copied().unwrap_or("UNKNOWN")
+}
+
 /// The calls of all threads.
 #[derive(Debug, Default)]
 pub struct Calls {

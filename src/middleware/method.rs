@@ -71,14 +71,6 @@ impl Method {
     }
 }
 
-/// Service and method of a path, as names that may go into spans: a caller can't make up new ones.
-pub(super) fn names(path: &str) -> (&'static str, &'static str) {
-    let ours = find(path).map(|(_, name)| name);
-    let known =
-        ours.or_else(|| ALSO.into_iter().find(|name| path.strip_prefix('/') == Some(*name)));
-    known.and_then(|name| name.split_once('/')).unwrap_or(("unknown", "unknown"))
-}
-
 /// Whether load shedding lets this pass: a health check that is shed makes an orchestrator restart a
 /// server that is merely busy.
 pub(super) fn is_health_check(path: &str) -> bool {
@@ -114,10 +106,7 @@ mod tests {
                 _ => Door::Admin,
             };
             assert_eq!(door(&format!("/{name}")), expected);
-            assert_eq!(
-                names(&format!("/{name}")),
-                name.split_once('/').expect("service and method")
-            );
+            assert_eq!(Method::of(&format!("/{name}")).name(), name);
         }
     }
 
@@ -156,12 +145,5 @@ mod tests {
         {
             assert_eq!(Method::of(unknown).name(), "_OTHER", "{unknown}");
         }
-    }
-
-    #[test]
-    fn names_are_never_a_callers() {
-        assert_eq!(names("/grpc.health.v1.Health/Check").1, "Check");
-        assert_eq!(names("/countersign.v1.KeyAdmin/<script>"), ("unknown", "unknown"));
-        assert_eq!(names(""), ("unknown", "unknown"));
     }
 }

@@ -14,11 +14,12 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
+use tracing::level_filters::LevelFilter;
 use tracing::{Level, Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::calls::CallsOfThread;
-use super::method::{Method, is_verification, names};
+use super::calls::{self, CallsOfThread};
+use super::method::{Door, Method, door, is_verification};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -67,7 +68,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let span = span(request.uri().path());
+        let span = span(request.uri().path(), request.headers());
         // Where nobody listens, nobody asks whose trace it was either: only spans and events of changes do.
         let is_heard = !span.is_disabled();
         if (is_heard || !is_verification(request.uri().path()))
@@ -86,25 +87,51 @@ where
     }
 }
 
-/// The span of a request. That of a verification is for those who look for a fault: with everybody's verifications in
-/// the log nothing else could be found there, and to make one takes a tenth of what the verification takes.
-fn span(path: &str) -> Span {
-    let (service, method) = names(path);
+/// Targets of spans, by which `telemetry` knows what is sent.
+const ADMINISTRATION: &str = module_path!();
+const SAMPLED: &str = "countersign::middleware::trace::sampled";
+const UNSAMPLED: &str = "countersign::middleware::trace::unsampled";
+
+/// The span of a request, in the semantic conventions for RPC (1.42).
+///
+/// Calls of administration are sampled as the settings say. All others are sent if their caller samples its trace: there
+/// are far too many of them, and to make a span takes a tenth of what a verification takes. In the log their spans are
+/// for those who look for a fault; with everybody's verifications nothing else could be found there.
+fn span(path: &str, headers: &HeaderMap) -> Span {
     macro_rules! span {
-        ($level:expr) => {
+        ($target:expr, $level:expr) => {
             tracing::span!(
+                target: $target,
                 $level,
                 "request",
-                otel.name = format_args!("{service}/{method}"),
+                otel.name = Method::of(path).name(),
                 otel.kind = "server",
-                rpc.system = "grpc",
-                rpc.service = service,
-                rpc.method = method,
-                rpc.grpc.status_code = field::Empty,
+                rpc.system.name = "grpc",
+                rpc.method = Method::of(path).name(),
+                rpc.response.status_code = field::Empty,
+                "error.type" = field::Empty,
+                otel.status_code = field::Empty,
             )
         };
     }
-    if is_verification(path) { span!(Level::DEBUG) } else { span!(Level::INFO) }
+    let door = door(path);
+    // Without a listener for such spans the headers are not looked at.
+    let is_sampled = || LevelFilter::current() >= Level::DEBUG && is_sampled(headers);
+    match door {
+        Door::Admin => span!(ADMINISTRATION, Level::INFO),
+        Door::Verifier(_) | Door::Open if is_sampled() => span!(SAMPLED, Level::DEBUG),
+        Door::Verifier(_) => span!(UNSAMPLED, Level::DEBUG),
+        Door::Open => span!(UNSAMPLED, Level::INFO),
+    }
+}
+
+/// Whether the caller's trace is well-formed and sampled. All others are told from such by one look at the flags, the
+/// last two digits of `00-{trace}-{span}-{flags}`.
+fn is_sampled(headers: &HeaderMap) -> bool {
+    let flags = headers.get(TRACEPARENT).and_then(|value| value.as_bytes().get(54));
+    let digit = flags.and_then(|digit| char::from(*digit).to_digit(16));
+    digit.is_some_and(|digit| digit & 1 == 1)
+        && callers_trace(headers).is_some_and(|caller| caller.span().span_context().is_sampled())
 }
 
 pin_project! {
@@ -161,6 +188,25 @@ impl Extractor for Headers<'_> {
     }
 }
 
+/// Writes into a request's span how it ended.
+fn record(span: &Span, code: Code) {
+    let name = calls::name(code);
+    span.record("rpc.response.status_code", name);
+    // What a server has to answer for. The others are between the caller and its request.
+    if matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    ) {
+        span.record("error.type", name);
+        span.record("otel.status_code", "error");
+    }
+}
+
 /// What became of a request; told when it is dropped, which is when the response has been sent or the
 /// caller is gone.
 struct Outcome {
@@ -193,9 +239,10 @@ impl Drop for Outcome {
         if self.span.is_disabled() {
             return;
         }
-        self.span.record("rpc.grpc.status_code", i32::from(code));
+        record(&self.span, code);
         let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        tracing::debug!(parent: &self.span, ?code, duration_us, "answered");
+        // Within the span, so that a record that is sent has its ids.
+        self.span.in_scope(|| tracing::debug!(?code, duration_us, "answered"));
     }
 }
 

@@ -40,3 +40,16 @@ fn the_status_is_the_one_in_head_or_trailers_and_a_caller_that_left_cancelled() 
     outcome.note(&trailers);
     assert_eq!(outcome.code, Some(Code::NotFound));
 }
+
+#[test]
+fn a_trace_is_sampled_if_its_flag_says_so() {
+    let sampled = |traceparent: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACEPARENT, HeaderValue::from_str(traceparent).expect("a header's value"));
+        is_sampled(&headers)
+    };
+    assert!(sampled(&format!("00-{TRACE}-b7ad6b7169203331-01")));
+    assert!(!sampled(&format!("00-{TRACE}-b7ad6b7169203331-00")));
+    assert!(!sampled("00-xyz-b7ad6b7169203331-01"));
+    assert!(!is_sampled(&HeaderMap::new()));
+}

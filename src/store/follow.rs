@@ -13,6 +13,7 @@ use super::entity::{audit_event, epoch};
 use super::error::Fault;
 use super::events::{self, clock, hash};
 use super::row::{signed, small, time, unsigned};
+use super::statement::{span, within};
 use crate::domain::Error;
 use crate::domain::replica::{EpochStart, LogEnd, Polled};
 use crate::domain::tree::TreeHash;
@@ -123,7 +124,10 @@ impl Store {
         read: impl FnOnce(Vec<QueryResult>) -> Result<T, Fault>,
     ) -> Result<T, Error> {
         match self.inner.pools.direct(self.of_follower) {
-            Some(direct) => Ok(direct.send(sql, limit, read).await?),
+            Some(direct) => {
+                let span = span(DbBackend::Postgres, &sql, None);
+                Ok(within(span, direct.send(sql, limit, read)).await?)
+            }
             None => {
                 let statement = Statement::from_string(DbBackend::Sqlite, sql);
                 let rows = self.answered(self.reader().query_all_raw(statement)).await?;

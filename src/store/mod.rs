@@ -34,6 +34,7 @@ mod replicas;
 mod replies;
 mod retry;
 mod row;
+mod statement;
 mod transaction;
 mod url;
 mod write;

@@ -9,6 +9,7 @@ use sea_orm::{
 
 use super::Store;
 use super::error::{Fault, no_answer};
+use super::statement::{span, within};
 use crate::domain::Error;
 
 /// Connections that read.
@@ -75,6 +76,18 @@ impl ConnectionTrait for Reader {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        let span = span(self.get_database_backend(), &statement.sql, None);
+        within(span, self.one_row(statement)).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        let span = span(self.get_database_backend(), &statement.sql, None);
+        within(span, self.all_rows(statement)).await
+    }
+}
+
+impl Reader {
+    async fn one_row(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         if !self.pooled {
             return self.connections.query_one_raw(statement).await;
         }
@@ -85,7 +98,7 @@ impl ConnectionTrait for Reader {
         ended.map(|()| row)
     }
 
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+    async fn all_rows(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         if !self.pooled {
             return self.connections.query_all_raw(statement).await;
         }

@@ -7,10 +7,12 @@ use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
 };
+use tracing::Span;
 
 use super::error::{Fault, Kind, has_certainly_not_committed, kind, no_answer};
 use super::pools::Pools;
 use super::reader::prelude;
+use super::statement::{span, within};
 
 /// Called with the name of each SQL statement of a write transaction before it runs, and with `committed` after a
 /// successful COMMIT. For tests that make any of them fail.
@@ -57,7 +59,8 @@ impl WriteTransaction {
         };
         // Four times what the lock is waited for: whoever says nothing for so long has gone.
         let limit = pools.patience * 4;
-        let begun = answered(limit, pools.writer.begin_with_options(options)).await;
+        let begin = answered(limit, pools.writer.begin_with_options(options));
+        let begun = within(span(pools.backend, "BEGIN", None), begin).await;
         let inner = begun.map_err(|error| {
             match kind(&error) {
                 // On SQLite the connection, or BEGIN IMMEDIATE itself, is the lock.
@@ -132,7 +135,8 @@ impl WriteTransaction {
             Self { inner, hook, limit }.roll_back().await;
             return Err(fault.into());
         }
-        match answered(limit, inner.commit()).await {
+        let span = span(inner.get_database_backend(), "COMMIT", None);
+        match within(span, answered(limit, inner.commit())).await {
             Ok(()) => check(hook.as_ref(), "committed").map_err(|_| Fault::OutcomeUnknown),
             Err(error) if has_certainly_not_committed(&error) => Err(error.into()),
             Err(_) => Err(Fault::OutcomeUnknown),
@@ -142,7 +146,8 @@ impl WriteTransaction {
     /// Awaited, so that no transaction is dropped while something runs in it. If it fails, the connection is broken
     /// and the pool closes it.
     async fn roll_back(self) {
-        let _ = answered(self.limit, self.inner.rollback()).await;
+        let span = span(self.inner.get_database_backend(), "ROLLBACK", None);
+        let _ = within(span, answered(self.limit, self.inner.rollback())).await;
     }
 }
 
@@ -172,6 +177,19 @@ impl Step<'_> {
         check(self.transaction.hook.as_ref(), self.name)?;
         Ok(&self.transaction.inner)
     }
+
+    /// Runs it within its span, for as long as any statement may take.
+    async fn run<T>(
+        &self,
+        span: Span,
+        statement: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, DbErr> {
+        within(span, answered(self.transaction.limit, statement)).await
+    }
+
+    fn span(&self, sql: &str) -> Span {
+        span(self.get_database_backend(), sql, Some(self.name))
+    }
 }
 
 #[sea_orm_migration::async_trait::async_trait]
@@ -181,18 +199,18 @@ impl ConnectionTrait for Step<'_> {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        answered(self.transaction.limit, self.checked()?.execute_raw(statement)).await
+        self.run(self.span(&statement.sql), self.checked()?.execute_raw(statement)).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        answered(self.transaction.limit, self.checked()?.execute_unprepared(sql)).await
+        self.run(self.span(sql), self.checked()?.execute_unprepared(sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        answered(self.transaction.limit, self.checked()?.query_one_raw(statement)).await
+        self.run(self.span(&statement.sql), self.checked()?.query_one_raw(statement)).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        answered(self.transaction.limit, self.checked()?.query_all_raw(statement)).await
+        self.run(self.span(&statement.sql), self.checked()?.query_all_raw(statement)).await
     }
 }

@@ -1,35 +1,32 @@
-//! What the operators see: the log on standard error, and [`metrics`].
+//! What the operators see: the log on standard error, [`metrics`], and what is sent to collectors.
 //!
-//! In: a filter and a form. Out: a [`Guard`] whose `shutdown` flushes. Everybody logs with `tracing`;
-//! nobody logs a secret, and this room makes sure that the libraries don't either (`CAPPED`).
+//! In: a filter and a form, and what the `OTEL_*` variables ask for. Out: a [`Guard`] whose `shutdown` flushes.
+//! Everybody logs with `tracing`; nobody logs a secret, and this room makes sure that the libraries don't either
+//! (`filter`). A collector that is slow or gone costs what it would have been told, and nothing else: what can't be sent
+//! in time is dropped.
 
+mod filter;
 pub mod metrics;
+pub mod otlp;
 mod panics;
+mod resource;
 
 use std::io;
 
-use tracing::Level;
-use tracing_subscriber::filter::{EnvFilter, FilterExt as _, FilterFn, LevelFilter};
-use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use opentelemetry::InstrumentationScope;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Libraries that see credentials in plain, and the most that they may say whatever the filter says.
-///
-/// At TRACE h2 and hyper describe every frame and buffer. The releases in use leave header values and
-/// bodies out (h2 0.4.20, a whole session searched for its secrets), but nothing promises that the next
-/// one will. sqlx at DEBUG logs statements, and SeaORM at DEBUG their parameters: digests and sealed
-/// replies.
-const CAPPED: [(&str, Level); 9] = [
-    ("h2", Level::DEBUG),
-    ("hyper", Level::DEBUG),
-    ("hyper_util", Level::DEBUG),
-    ("rustls", Level::DEBUG),
-    ("sqlx", Level::INFO),
-    ("sqlx_core", Level::INFO),
-    ("sqlx_postgres", Level::INFO),
-    ("sqlx_sqlite", Level::INFO),
-    ("sea_orm", Level::INFO),
-];
+use self::filter::Seldom;
+use self::otlp::{Exporters, Exports, Reader};
+pub use self::resource::resource;
+
+/// The semantic conventions that our spans follow.
+const CONVENTIONS: &str = "https://opentelemetry.io/schemas/1.42.0";
 
 /// What is logged, and how.
 #[derive(Debug, Clone)]
@@ -38,10 +35,12 @@ pub struct Settings {
     json: bool,
 }
 
-/// Keeps the log going; ends it in order.
-#[must_use = "the log is flushed by its shutdown"]
-#[derive(Debug)]
-pub struct Guard(());
+/// Keeps log and exporters going; ends them in order.
+#[must_use = "what is held back is sent by its shutdown"]
+pub struct Guard {
+    exporters: Option<Exporters>,
+    at_the_end: Vec<Box<dyn FnOnce() + Send>>,
+}
 
 impl Settings {
     /// A filter in the language of `tracing_subscriber::EnvFilter`, e.g. `countersign=debug,warn`, and
@@ -64,56 +63,86 @@ impl Settings {
     }
 }
 
-/// Starts the log on standard error, and has panics told there in one line.
+/// Starts the log on standard error, has panics told there in one line, and starts to send what is to be sent.
+/// `instance` names this process among all that serve the same.
 ///
 /// # Errors
 ///
-/// If this process has a log already.
-pub fn start(settings: &Settings) -> Result<Guard, String> {
-    let wanted = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .parse(&settings.filter)
-        .map_err(|error| error.to_string())?;
-    let filter =
-        wanted.and(FilterFn::new(|metadata| allowed(metadata.target(), *metadata.level())));
+/// If this process has a log already, or something that is to be sent can't be.
+pub fn start(settings: &Settings, exports: &Exports, instance: &str) -> Result<Guard, String> {
+    let exporters = Exporters::start(exports, &resource(exports, instance))?;
+    let mut layers = vec![lines(settings)?];
+    if let Some(traces) = exporters.as_ref().and_then(|exporters| exporters.traces.as_ref()) {
+        let scope = InstrumentationScope::builder("countersign")
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .with_schema_url(CONVENTIONS)
+            .build();
+        let spans = tracing_opentelemetry::layer()
+            .with_tracer(traces.tracer_with_scope(scope))
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_target(false);
+        layers.push(spans.with_filter(filter::for_sent_spans()).boxed());
+    }
+    if let Some(logs) = exporters.as_ref().and_then(|exporters| exporters.logs.as_ref()) {
+        let records = OpenTelemetryTracingBridge::new(logs);
+        let filter = filter::wanted(&settings.filter)?.and(filter::for_sent_records());
+        layers.push(records.with_filter(filter).boxed());
+    }
+    tracing_subscriber::registry().with(layers).try_init().map_err(|error| error.to_string())?;
+    panics::install();
+    for warning in exports.warnings() {
+        tracing::warn!("{warning}");
+    }
+    Ok(Guard { exporters, at_the_end: Vec::new() })
+}
+
+/// The log on standard error.
+fn lines(settings: &Settings) -> Result<Box<dyn Layer<Registry> + Send + Sync>, String> {
+    let filter = filter::wanted(&settings.filter)?;
+    let filter = filter.and(filter::for_the_log()).and(Seldom::default());
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
-    let layer = if settings.json {
+    Ok(if settings.json {
         lines.json().flatten_event(true).with_filter(filter).boxed()
     } else {
         lines.with_filter(filter).boxed()
-    };
-    tracing_subscriber::registry().with(layer).try_init().map_err(|error| error.to_string())?;
-    panics::install();
-    Ok(Guard(()))
+    })
 }
 
 impl Guard {
-    /// Writes out what is still held back. Standard error is not buffered, so today that is nothing.
+    /// What a meter provider is to be given as a further reader, if metrics are sent. Its end belongs to
+    /// [`Self::at_the_end`].
+    ///
+    /// # Errors
+    ///
+    /// In a sentence, if it can't be made.
+    pub fn metric_reader(&self) -> Result<Option<Reader>, String> {
+        self.exporters.as_ref().map_or(Ok(None), Exporters::metric_reader)
+    }
+
+    /// Has something more flushed at the end, together with all else, within the same second.
+    pub fn at_the_end(&mut self, flush: impl FnOnce() + Send + 'static) {
+        self.at_the_end.push(Box::new(flush));
+    }
+
+    /// Sends what is still held back, for a second at most. Standard error is not buffered.
     pub fn shutdown(self) {
-        let Self(()) = self;
+        drop(self);
     }
 }
 
-/// Whether a library may say something of that level.
-fn allowed(target: &str, level: Level) -> bool {
-    let root = target.split("::").next().unwrap_or(target);
-    let cap = CAPPED.iter().find(|(library, _)| *library == root);
-    // Levels order by talkativeness: TRACE is the greatest.
-    cap.is_none_or(|(_, most)| level <= *most)
+/// However a process comes to its end.
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let also = std::mem::take(&mut self.at_the_end);
+        otlp::end(self.exporters.take(), also);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_library_that_sees_credentials_never_traces() {
-        assert!(!allowed("h2::codec::framed_read", Level::TRACE));
-        assert!(!allowed("hyper::proto::h1::io", Level::TRACE));
-        assert!(!allowed("sqlx::query", Level::DEBUG));
-        assert!(allowed("h2", Level::DEBUG) && allowed("countersign::log", Level::TRACE));
-        assert!(allowed("h2_like", Level::TRACE));
-    }
 
     #[test]
     fn a_filter_that_does_not_parse_is_refused() {

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 
 use crate::domain::durations::{BOUNDS, BUCKETS, Held};
@@ -16,6 +15,7 @@ use crate::rpc::{AdminLoad, AtLeast, Gateway};
 use crate::store::Store;
 use crate::tasks::check_log::Findings;
 use crate::telemetry::metrics::{self as table, Labels, Metrics};
+use crate::telemetry::otlp::Reader;
 use crate::transport::{Connections, MetricsPage, Readiness};
 use crate::verify::{Index, Outcome, Tally};
 
@@ -52,18 +52,16 @@ pub(super) struct Seen {
 }
 
 impl Measured {
-    /// What an instance of that name measures.
+    /// What a process of that resource measures; it is also given to `reader`, if there is one.
     ///
     /// # Errors
     ///
     /// One line.
-    pub(super) fn of(instance: &str) -> Result<Self, String> {
-        let resource = Resource::builder_empty().with_attributes([
-            KeyValue::new("service.name", "countersign"),
-            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-            KeyValue::new("service.instance.id", instance.to_owned()),
-        ]);
-        let metrics = Metrics::new(resource.build(), &BOUNDS, |builder| builder)?;
+    pub(super) fn of(resource: Resource, reader: Option<Reader>) -> Result<Self, String> {
+        let metrics = Metrics::new(resource, &BOUNDS, |builder| match reader {
+            Some(reader) => builder.with_reader(reader),
+            None => builder,
+        })?;
         let counters = Counters { metrics, tally: Arc::default(), calls: Arc::default() };
         Ok(Self(Some(Arc::new(counters))))
     }

@@ -104,3 +104,48 @@ fn a_label_above_the_most_series_joins_the_rest() {
     let page = metrics.page().expect("a page");
     assert_eq!(lines(&page, "countersign_waiters{").len(), MOST_SERIES + 1);
 }
+
+#[test]
+fn whoever_else_reads_finds_the_same_figures_whoever_looks_first() {
+    let other = Registry::new();
+    let reader = opentelemetry_prometheus::exporter().with_registry(other.clone());
+    let reader = reader.scope_info_enabled(false).build().expect("a reader");
+    let resource = Resource::builder_empty().with_attributes([KeyValue::new("service.name", "x")]);
+    let metrics = Metrics::new(resource.build(), BOUNDS, |builder| builder.with_reader(reader));
+    let metrics = metrics.expect("they can be made");
+    let count = Arc::new(AtomicU64::new(0));
+    let (counted, held) = (Arc::clone(&count), Arc::clone(&count));
+    metrics.observe_one(&CONNECTIONS_REFUSED, move || counted.load(Ordering::SeqCst) as f64);
+    metrics.fill(&AUDIT_APPEND, move || {
+        let count = held.load(Ordering::SeqCst);
+        vec![(Labels::new(), vec![(0, 0), (count, count * 2_000)])]
+    });
+    let ours = |page: &str| {
+        let ours = page.lines().filter(|line| !line.contains("process_"));
+        ours.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let elsewhere = || {
+        metrics.hand_over();
+        let page = TextEncoder::new().encode_to_string(&other.gather());
+        ours(&page.expect("a page"))
+    };
+    let here = || ours(&metrics.page().expect("a page"));
+    for round in 1..=4 {
+        count.fetch_add(7 * round, Ordering::SeqCst);
+        let (first, second) = if round % 2 == 0 {
+            let first = here();
+            (first, elsewhere())
+        } else {
+            let first = elsewhere();
+            (first, here())
+        };
+        assert_eq!(first, second, "{round}");
+        let total = count.load(Ordering::SeqCst);
+        for line in [
+            format!("countersign_connections_refused_total {total}"),
+            format!("countersign_audit_append_duration_seconds_count {total}"),
+        ] {
+            assert!(first.contains(&line), "{line}: {first:?}");
+        }
+    }
+}

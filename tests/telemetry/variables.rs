@@ -1,0 +1,52 @@
+//! `OTEL_*` variables that can't be honoured end the start, and `check-config` finds them.
+
+use crate::harness::{Database, Server, Store};
+
+/// What each may not say, and what is said about it.
+const BAD: &[(&str, &str, &str)] = &[
+    ("OTEL_SDK_DISABLED", "yes", "must be true or false"),
+    ("OTEL_TRACES_EXPORTER", "zipkin", "must be otlp or none"),
+    ("OTEL_METRICS_EXPORTER", "prometheus", "must be otlp or none"),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "must be grpc or http/protobuf"),
+    ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "tcp", "must be grpc or http/protobuf"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", "must be a URL such as"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:hunter2@collector:4318", "must be a URL such as"),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2", "must be name=value"),
+    ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file", "must be a file of PEM certificates"),
+    ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/hunter2", "is not supported"),
+    ("OTEL_TRACES_SAMPLER", "jaeger_remote", "must be always_on"),
+    ("OTEL_TRACES_SAMPLER_ARG", "1.5", "must be a number from 0 to 1"),
+    ("OTEL_BSP_MAX_QUEUE_SIZE", "99999999999", "must be a whole number from 1 to 1000000"),
+    ("OTEL_BSP_EXPORT_TIMEOUT", "5000", "is not supported: OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"),
+];
+
+#[tokio::test]
+async fn what_cannot_be_honoured_is_refused_in_a_sentence() {
+    let store = Store::fresh(Database::Sqlite).await;
+    for (name, value, words) in BAD {
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+        for command in [&serve[..], &["check-config"]] {
+            let program = store.command(command.iter().copied()).env(name, value);
+            let refusal = program.run().failed();
+            assert_eq!(refusal.status.code(), Some(2));
+            let said = refusal.stderr.trim_end();
+            assert!(said.contains(name) && said.contains(words), "{name}={value}: {said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_knows_is_warned_of() {
+    let server = Server::on(Database::Sqlite).await.with_env("OTEL_NODE_IP", "10.0.0.1");
+    let checked = server.store().command(["check-config"]).env("OTEL_NODE_IP", "10.0.0.1");
+    let checked = checked.run().succeeded();
+    assert!(
+        checked.stderr.contains("not honoured, passed over: OTEL_NODE_IP"),
+        "{}",
+        checked.stderr
+    );
+    let server = server.start().await;
+    assert!(server.log().contains("not honoured, passed over: OTEL_NODE_IP"), "{}", server.log());
+}
