@@ -34,6 +34,7 @@ EVERYTHING = {
     "replicas": 3,
     "adminCredential": {"existingSecret": "mine"},
     "settings": ALL_SETTINGS,
+    "otel": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317", "OTEL_TRACES_SAMPLER_ARG": 0.25},
     "extraEnv": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
     "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
     "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
@@ -42,6 +43,9 @@ EVERYTHING = {
     "persistence": {"storageClass": "fast", "annotations": {"a": "b"}},
     "autoscaling": {"enabled": True},
     "networkPolicy": {"administration": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]},
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}, "extraGroups": [
+        {"name": "mine", "rules": [{"alert": "Down", "expr": "up == 0", "for": "5m"}]}]},
     "podAnnotations": {"a": "b"}, "podLabels": {"a": "b"}, "nodeSelector": {"a": "b"},
     "tolerations": [{"key": "a", "operator": "Exists"}],
     "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
@@ -76,7 +80,7 @@ MATRIX = {
                                                    "autoscaling": {"enabled": True}}),
     "postgres-no-hooks": merged(OWN, {"migration": {"enabled": False}, "replicas": 2,
                                       "serviceAccount": {"create": False, "name": "mine"}}),
-    "postgres-closed": merged(OWN, {"networkPolicy": {"verification": []},
+    "postgres-closed": merged(OWN, {"networkPolicy": {"verification": [], "metrics": []},
                                     "podDisruptionBudget": {"enabled": False}, "topologySpread": {"enabled": False}}),
     "postgres-everything": merged(EXISTING, EVERYTHING),
     "postgres-by-digest": merged(OWN, {"image": {"digest": "sha256:" + "0" * 64}, "nameOverride": "x" * 80}),

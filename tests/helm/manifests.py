@@ -9,6 +9,7 @@ import unittest
 import helm_python
 import jsonschema
 import kubernetes_validate
+import yaml
 from kubernetes_validate import utils
 
 import chart
@@ -17,6 +18,39 @@ import chart
 utils.schema_contents = functools.cache(utils.schema_contents)
 # From the oldest that the chart admits to the newest that the package knows.
 VERSIONS = [version for version in utils.all_versions() if [int(n) for n in version.split(".")] >= [1, 30]]
+
+# The package has no schemas of custom resources: this is their part that the chart writes, after the Prometheus
+# Operator's API reference (monitoring.coreos.com/v1).
+LABELS = {"type": "object", "additionalProperties": {"type": "string"}}
+DURATION = {"type": "string", "pattern": "^(0|([0-9]+(ms|[smhdwy]))+)$"}
+
+
+def closed(required, **properties):
+    return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
+
+
+METADATA = {"type": "object", "required": ["name", "labels"]}
+RULE = closed(["expr"], alert={"type": "string"}, record={"type": "string"}, expr={"type": ["string", "integer"]},
+              **{"for": DURATION, "keep_firing_for": DURATION, "labels": LABELS, "annotations": LABELS})
+CUSTOM = {
+    "ServiceMonitor": closed(["selector", "endpoints"], selector=closed(["matchLabels"], matchLabels=LABELS),
+                             namespaceSelector=closed(["matchNames"], matchNames={"type": "array", "minItems": 1}),
+                             endpoints={"type": "array", "minItems": 1, "items": closed(
+                                 ["port"], port={"type": "string"}, path={"type": "string", "pattern": "^/"},
+                                 interval=DURATION, scrapeTimeout=DURATION)}),
+    "PrometheusRule": closed(["groups"], groups={"type": "array", "minItems": 1, "items": closed(
+        ["name", "rules"], name={"type": "string", "minLength": 1}, interval=DURATION,
+        rules={"type": "array", "minItems": 1, "items": RULE})}),
+}
+
+
+def validate(document, version):
+    if document["kind"] in CUSTOM:
+        whole = closed(["apiVersion", "kind", "metadata", "spec"], kind={}, metadata=METADATA,
+                       apiVersion={"const": "monitoring.coreos.com/v1"}, spec=CUSTOM[document["kind"]])
+        jsonschema.validate(document, whole)
+    else:
+        kubernetes_validate.validate(document, version, strict=True)
 
 
 def name_of(document):
@@ -55,19 +89,20 @@ class EachOfTheMatrix(unittest.TestCase):
                     texts.add(text)
                     for version in VERSIONS:
                         with self.subTest(name, upgrade=upgrade, version=version, what=name_of(document)):
-                            kubernetes_validate.validate(document, version, strict=True)
+                            validate(document, version)
         self.assertEqual(kinds, {
             "ConfigMap", "Secret", "Service", "ServiceAccount", "StatefulSet", "Deployment", "Job", "Pod",
-            "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"})
+            "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy", "ServiceMonitor", "PrometheusRule"})
 
     def test_the_check_is_strict(self):
         for kind, spoil in (("StatefulSet", lambda it: it["spec"].update(replica=1)),
                             ("StatefulSet", lambda it: it["spec"]["template"]["spec"]["containers"][0].update(port=1)),
-                            ("Service", lambda it: it["spec"]["ports"][0].update(port="x"))):
+                            ("Service", lambda it: it["spec"]["ports"][0].update(port="x")),
+                            ("ServiceMonitor", lambda it: it["spec"]["endpoints"][0].update(ports="http"))):
             document = next(it for it in chart.documents(chart.MATRIX["postgres-everything"]) if it["kind"] == kind)
             spoil(document)
             with self.assertRaises(jsonschema.ValidationError):
-                kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
+                validate(document, VERSIONS[-1])
 
     @for_each_of_the_matrix
     def test_names_are_unique_and_are_labels_of_dns(self, documents):
@@ -140,6 +175,7 @@ class EachOfTheMatrix(unittest.TestCase):
     @for_each_of_the_matrix
     def test_selectors_find_the_servers_and_nothing_else(self, documents):
         pods = {name_of(it): chart.pod_of(it)["metadata"]["labels"] for it in documents if chart.pod_of(it)}
+        services = {name_of(it): it["metadata"]["labels"] for it in documents if it["kind"] == "Service"}
         server = next(name for name in pods if name.split()[0] in ("Deployment", "StatefulSet"))
         for document in documents:
             spec, kind = document.get("spec", {}), document["kind"]
@@ -152,9 +188,10 @@ class EachOfTheMatrix(unittest.TestCase):
                     self.assertEqual(found(one["labelSelector"]["matchLabels"], pods), [server])
             elif kind == "NetworkPolicy":
                 self.assertEqual(found(spec["podSelector"]["matchLabels"], pods), [server])
-                self.assertEqual([one["port"] for rule in spec["ingress"] for one in rule["ports"]], ["grpc"])
                 tester = spec["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
                 self.assertEqual([name.split()[0] for name in found(tester, pods)], ["Pod"])
+            elif kind == "ServiceMonitor":
+                self.assertEqual(len(found(spec["selector"]["matchLabels"], services)), 1)
             elif kind == "HorizontalPodAutoscaler":
                 target = spec["scaleTargetRef"]
                 self.assertEqual(f"{target['kind']} {target['name']}", server)
@@ -208,6 +245,25 @@ class ThePackage(unittest.TestCase):
             version = next(line for line in file if line.startswith("version")).split('"')[1]
         with chart.load() as loaded:
             self.assertEqual(loaded.metadata["appVersion"], version)
+
+    def test_alert_rules_come_from_one_file(self):
+        """ops/ has the rules for people without Kubernetes, the chart has them within its own folder: one text."""
+        ours, of_ops = (os.path.join(chart.ROOT, *path) for path in (
+            ("helm", "countersign", "files", "alerts.yaml"), ("ops", "alerts.yaml")))
+        self.assertEqual(os.path.exists(ours), os.path.exists(of_ops))
+        values = chart.merged(chart.OWN, {"prometheusRule": {"enabled": True}})
+        if os.path.exists(ours):
+            self.assertEqual(read(ours), read(of_ops))
+            rule = next(it for it in chart.documents(values) if it["kind"] == "PrometheusRule")
+            self.assertEqual(rule["spec"], yaml.safe_load(read(ours)))
+        else:
+            with self.assertRaisesRegex(helm_python.HelmRenderError, "there is no rule"):
+                chart.render(values)
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ import chart
 sys.path.insert(0, os.path.join(chart.ROOT, "helm"))
 import values_table  # noqa: E402
 
-# Groups whose entries are not the chart's: of Kubernetes, of the server.
-OPEN = {"settings", "commonLabels", "podSecurityContext", "containerSecurityContext", "resources",
+# Groups whose entries are not the chart's: of Kubernetes, of OpenTelemetry, of the server.
+OPEN = {"settings", "otel", "commonLabels", "podSecurityContext", "containerSecurityContext", "resources",
         "migration.resources"}
 
 
@@ -46,7 +46,7 @@ ANOTHER = {
     "imagePullSecrets": [{"name": "another"}],
     "database.url": "postgres://another@h/d",
     "rootKey.value": "2:" + "B" * 43 + "=",
-    "settings": {"log": "warn"},
+    "settings": {"log": "warn"}, "otel": {"OTEL_SDK_DISABLED": True},
     "extraEnv": [{"name": "A", "value": "b"}], "extraVolumes": [{"name": "another", "emptyDir": {}}],
     "extraVolumeMounts": [{"name": "another", "mountPath": "/another"}],
     "listenAddress": "::", "service.type": "NodePort",
@@ -55,6 +55,9 @@ ANOTHER = {
     "topologySpread.topologyKeys": ["another"], "topologySpread.whenUnsatisfiable": "DoNotSchedule",
     "networkPolicy.verification": [{"ipBlock": {"cidr": "198.51.100.0/24"}}],
     "networkPolicy.administration": [{"ipBlock": {"cidr": "198.51.100.0/24"}}],
+    "networkPolicy.metrics": [{"ipBlock": {"cidr": "198.51.100.0/24"}}],
+    "serviceMonitor.interval": "7s", "serviceMonitor.scrapeTimeout": "7s",
+    "prometheusRule.extraGroups": [{"name": "another", "rules": [{"alert": "A", "expr": "1"}]}],
     "tolerations": [{"operator": "Exists"}],
     "podSecurityContext": {"runAsUser": 1000}, "containerSecurityContext": {"capabilities": {"add": ["A"]}},
     "terminationGracePeriodSeconds": 300, "serviceAccount.create": False,
@@ -220,10 +223,13 @@ class Refusals(unittest.TestCase):
         "another database": ({"database": {"url": "mysql://h/d"}}, "must begin with postgres://"),
         "fewest above most": (chart.merged(chart.OWN, {"autoscaling": {"minReplicas": 9}}), "is more than"),
         "no time to end": ({"terminationGracePeriodSeconds": 14}, "would be killed with requests in hand"),
+        "rules without rules": ({"prometheusRule": {"enabled": True}}, "there is no rule"),
     }
 
     def test_what_can_not_work_is_refused_with_the_reason(self):
         for name, (values, reason) in self.CASES.items():
+            if name == "rules without rules" and os.path.exists(os.path.join(chart.PATH, "files", "alerts.yaml")):
+                continue  # then there are rules, which manifests.py looks at
             for upgrade in (False, True):
                 with self.subTest(name, upgrade=upgrade), self.assertRaisesRegex(helm_python.HelmRenderError, reason):
                     chart.render(values, upgrade)

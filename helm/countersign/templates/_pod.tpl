@@ -131,6 +131,10 @@ spec:
         {{- with .Values.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+        {{- range $name := keys .Values.otel | sortAlpha }}
+        - name: {{ $name }}
+          value: {{ index $.Values.otel $name | toString | quote }}
+        {{- end }}
       ports:
         - name: grpc
           containerPort: 50051
