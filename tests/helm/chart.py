@@ -15,7 +15,8 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Made up, and never used on a store.
 ROOT_KEY = "1:" + "A" * 43 + "="
 URL = "postgres://somebody:made-up@127.0.0.1:1/countersign"
-SECRETS = {"root-key": ROOT_KEY + "\n", "database-url": URL, "admin.env": "COUNTERSIGN_KEY_ID=a\nCOUNTERSIGN_SECRET=b\n"}
+SECRETS = {"root-key": ROOT_KEY + "\n", "database-url": URL, "admin.env": "COUNTERSIGN_KEY_ID=a\nCOUNTERSIGN_SECRET=b\n",
+           "otlp-headers": "authorization=Bearer%20made-up"}
 
 OWN = {"database": {"type": "postgres", "url": URL}, "rootKey": {"value": ROOT_KEY}}
 EXISTING = {"database": {"type": "postgres", "existingSecret": "mine"}, "rootKey": {"existingSecret": "mine"}}
@@ -34,7 +35,10 @@ EVERYTHING = {
     "replicas": 3,
     "adminCredential": {"existingSecret": "mine"},
     "settings": ALL_SETTINGS,
-    "otel": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317", "OTEL_TRACES_SAMPLER_ARG": 0.25},
+    "otel": {"endpoint": "http://127.0.0.1:1", "protocol": "http/protobuf", "existingSecret": "mine",
+             "sampler": "parentbased_traceidratio", "samplerArg": "0.25",
+             "resourceAttributes": {"deployment.environment.name": "production"},
+             "variables": {"OTEL_BSP_MAX_QUEUE_SIZE": 1_000_000, "OTEL_LOGS_EXPORTER": "none"}},
     "extraEnv": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
     "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
     "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
@@ -71,6 +75,8 @@ MATRIX = {
     "sqlite-existing-secrets": {"rootKey": {"existingSecret": "mine", "existingSecretKey": "root-key"},
                                 "adminCredential": {"existingSecret": "mine"}},
     "sqlite-settings": {"settings": ALL_SETTINGS, "listenAddress": "::", "preStopSleepSeconds": 0},
+    "sqlite-unmeasured": {"otel": {"disabled": True, "endpoint": "http://127.0.0.1:1"}},
+    "sqlite-traces-alone": {"otel": {"variables": {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1"}}},
     "sqlite-bare": {"networkPolicy": {"enabled": False}, "serviceAccount": {"create": False},
                     "resources": {}, "fullnameOverride": "keys"},
     "postgres-own-secrets": merged(OWN, {"adminCredential": {"value": SECRETS["admin.env"]}}),

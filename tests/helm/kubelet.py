@@ -109,6 +109,8 @@ class Pod:
         found = {}
         for one in self.container.get("env", []):
             value = one.get("value", "pod-0")  # the field of a pod, which is not in a manifest
+            if secret := one.get("valueFrom", {}).get("secretKeyRef"):
+                value = self.cluster.entries("Secret", secret["name"])[secret["key"]]
             for name, known in found.items():
                 value = value.replace(f"$({name})", known)
             found[one["name"]] = self.moved(value)

@@ -247,18 +247,51 @@ class ThePackage(unittest.TestCase):
             self.assertEqual(loaded.metadata["appVersion"], version)
 
     def test_alert_rules_come_from_one_file(self):
-        """ops/ has the rules for people without Kubernetes, the chart has them within its own folder: one text."""
-        ours, of_ops = (os.path.join(chart.ROOT, *path) for path in (
+        """ops/ has the rules for people without Kubernetes, the chart has them within its own folder: one text. In
+        a cluster they are about the servers of their release, and link to where the runbook is."""
+        ours, of_ops = (read(os.path.join(chart.ROOT, *path)) for path in (
             ("helm", "countersign", "files", "alerts.yaml"), ("ops", "alerts.yaml")))
-        self.assertEqual(os.path.exists(ours), os.path.exists(of_ops))
-        values = chart.merged(chart.OWN, {"prometheusRule": {"enabled": True}})
-        if os.path.exists(ours):
-            self.assertEqual(read(ours), read(of_ops))
-            rule = next(it for it in chart.documents(values) if it["kind"] == "PrometheusRule")
-            self.assertEqual(rule["spec"], yaml.safe_load(read(ours)))
-        else:
-            with self.assertRaisesRegex(helm_python.HelmRenderError, "there is no rule"):
-                chart.render(values)
+        self.assertEqual(ours, of_ops, "run `make chart-values`")
+        values = chart.merged(chart.OWN, {"fullnameOverride": "keys", "prometheusRule": {
+            "enabled": True, "runbookUrl": "https://wiki.example.com/keys"}})
+        rule = next(it for it in chart.documents(values) if it["kind"] == "PrometheusRule")
+        narrowed = ours.replace('job="countersign"', f'namespace="{chart.NAMESPACE}", job="keys"')
+        narrowed = narrowed.replace("ops/RUNBOOK.md#", "https://wiki.example.com/keys#")
+        self.assertEqual(rule["spec"], yaml.safe_load(narrowed))
+        text = json.dumps(rule["spec"])
+        self.assertNotIn("job=\\\"countersign", text)
+        self.assertNotIn("ops/RUNBOOK.md", text)
+        # The Prometheus Operator takes the name of the Service for `job`.
+        service = next(it for it in chart.documents(values) if it["kind"] == "Service")
+        self.assertEqual(service["metadata"]["name"], "keys")
+
+    def test_variables_of_opentelemetry_are_the_standards_own(self):
+        def variables(otel):
+            server = next(it for it in chart.documents({"otel": otel}) if it["kind"] == "StatefulSet")
+            env = chart.pod_of(server)["spec"]["containers"][0]["env"]
+            return {it["name"]: it.get("value", it.get("valueFrom")) for it in env if it["name"].startswith("OTEL_")}
+        resource = f"k8s.namespace.name={chart.NAMESPACE},k8s.pod.name=$(K8S_POD_NAME)"
+        self.assertEqual(variables({}), {"OTEL_RESOURCE_ATTRIBUTES": resource})
+        self.assertEqual(variables({"disabled": True, "endpoint": "http://c:4317"}), {"OTEL_SDK_DISABLED": "true"})
+        self.assertEqual(variables(chart.EVERYTHING["otel"]), {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_HEADERS": {"secretKeyRef": {"name": "mine", "key": "otlp-headers"}},
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.25",
+            "OTEL_RESOURCE_ATTRIBUTES": f"deployment.environment.name=production,{resource}",
+            "OTEL_BSP_MAX_QUEUE_SIZE": "1000000", "OTEL_LOGS_EXPORTER": "none"})
+        own = variables({"resourceAttributes": {"k8s.namespace.name": "mine"}})
+        self.assertEqual(own["OTEL_RESOURCE_ATTRIBUTES"], "k8s.namespace.name=mine,k8s.pod.name=$(K8S_POD_NAME)")
+
+    def test_the_policy_says_who_reaches_what(self):
+        verification, metrics = [{"ipBlock": {"cidr": f"192.0.2.{n}/32"}} for n in (1, 2)]
+
+        def reached(lists):
+            policy = next(it for it in chart.documents({"networkPolicy": lists}) if it["kind"] == "NetworkPolicy")
+            return {rule["ports"][0]["port"]: rule["from"] for rule in policy["spec"]["ingress"]}
+        both = reached({"verification": [verification], "metrics": [metrics]})
+        self.assertEqual(both["http"], [metrics])
+        self.assertEqual(both["grpc"][1:], [verification], "beside the pod of `helm test`")
+        self.assertEqual(set(reached({"metrics": []})), {"grpc"}, "a rule without peers would let everybody in")
 
 
 def read(path):

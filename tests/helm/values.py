@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(chart.ROOT, "helm"))
 import values_table  # noqa: E402
 
 # Groups whose entries are not the chart's: of Kubernetes, of OpenTelemetry, of the server.
-OPEN = {"settings", "otel", "commonLabels", "podSecurityContext", "containerSecurityContext", "resources",
+OPEN = {"settings", "otel.resourceAttributes", "otel.variables", "commonLabels", "podSecurityContext", "containerSecurityContext", "resources",
         "migration.resources"}
 
 
@@ -46,7 +46,9 @@ ANOTHER = {
     "imagePullSecrets": [{"name": "another"}],
     "database.url": "postgres://another@h/d",
     "rootKey.value": "2:" + "B" * 43 + "=",
-    "settings": {"log": "warn"}, "otel": {"OTEL_SDK_DISABLED": True},
+    "settings": {"log": "warn"},
+    "otel.endpoint": "https://another:4317", "otel.protocol": "grpc", "otel.sampler": "always_off",
+    "otel.variables": {"OTEL_SERVICE_NAME": "another"},
     "extraEnv": [{"name": "A", "value": "b"}], "extraVolumes": [{"name": "another", "emptyDir": {}}],
     "extraVolumeMounts": [{"name": "another", "mountPath": "/another"}],
     "listenAddress": "::", "service.type": "NodePort",
@@ -64,7 +66,10 @@ ANOTHER = {
 }
 # What else has to be said for a value to show.
 FULL = chart.merged(chart.EXISTING, chart.EVERYTHING)
+# Where nothing is measured, nothing is scraped.
+UNMEASURED = chart.merged(FULL, {"serviceMonitor": {"enabled": False}, "prometheusRule": {"enabled": False}})
 AMONG = {
+    "otel.disabled": UNMEASURED,
     "database.url": chart.OWN, "rootKey.value": chart.OWN, "adminCredential.value": chart.OWN,
     "replicas": chart.OWN, "fullnameOverride": {}, "nameOverride": {},
 }
@@ -159,6 +164,14 @@ class Schema(unittest.TestCase):
             with self.subTest(name, wrong=wrong), self.assertRaises(helm_python.HelmValuesError):
                 chart.render({"settings": {name: wrong}})
 
+    def test_a_wrong_value_of_telemetry_is_refused(self):
+        for name, wrong in (("endpoint", "collector:4317"), ("protocol", "http/json"), ("sampler", "sometimes"),
+                            ("samplerArg", 0.1), ("resourceAttributes", {"a": "b,c=d"}),
+                            ("resourceAttributes", {"a": "$(HOME)"}), ("variables", {"PATH": "/tmp"}),
+                            ("variables", {"OTEL_BSP_MAX_QUEUE_SIZE": [1]})):
+            with self.subTest(name, wrong=wrong), self.assertRaises(helm_python.HelmValuesError):
+                chart.render({"otel": {name: wrong}})
+
     def test_no_error_quotes_a_secret(self):
         secret = "hunter2"
         for path in ("database.url", "rootKey.value", "adminCredential.value"):
@@ -223,13 +236,18 @@ class Refusals(unittest.TestCase):
         "another database": ({"database": {"url": "mysql://h/d"}}, "must begin with postgres://"),
         "fewest above most": (chart.merged(chart.OWN, {"autoscaling": {"minReplicas": 9}}), "is more than"),
         "no time to end": ({"terminationGracePeriodSeconds": 14}, "would be killed with requests in hand"),
-        "rules without rules": ({"prometheusRule": {"enabled": True}}, "there is no rule"),
+        "scraped though disabled": ({"otel": {"disabled": True}, "serviceMonitor": {"enabled": True}},
+                                    "serviceMonitor.enabled, but otel.disabled.*/metrics is 404"),
+        "alerts though disabled": ({"otel": {"disabled": True}, "prometheusRule": {"enabled": True}},
+                                   "prometheusRule.enabled, but otel.disabled"),
+        "an endpoint twice": ({"otel": {"variables": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a"}}},
+                              "otel.variables.OTEL_EXPORTER_OTLP_ENDPOINT: say it as otel.endpoint"),
+        "headers for all to read": ({"otel": {"variables": {"OTEL_EXPORTER_OTLP_HEADERS": "a=b"}}},
+                                    "OTEL_EXPORTER_OTLP_HEADERS: say it as otel.existingSecret"),
     }
 
     def test_what_can_not_work_is_refused_with_the_reason(self):
         for name, (values, reason) in self.CASES.items():
-            if name == "rules without rules" and os.path.exists(os.path.join(chart.PATH, "files", "alerts.yaml")):
-                continue  # then there are rules, which manifests.py looks at
             for upgrade in (False, True):
                 with self.subTest(name, upgrade=upgrade), self.assertRaisesRegex(helm_python.HelmRenderError, reason):
                     chart.render(values, upgrade)

@@ -131,10 +131,7 @@ spec:
         {{- with .Values.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-        {{- range $name := keys .Values.otel | sortAlpha }}
-        - name: {{ $name }}
-          value: {{ index $.Values.otel $name | toString | quote }}
-        {{- end }}
+        {{- include "countersign.otelEnv" . | nindent 8 }}
       ports:
         - name: grpc
           containerPort: 50051

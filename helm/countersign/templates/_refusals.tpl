@@ -42,6 +42,18 @@ names; here stands what depends on several values, and the form of secrets: the 
 {{- fail "database.url and database.existingSecret are for database.type=postgres; SQLite's database is a file on the volume" -}}
 {{- end -}}
 {{- end -}}
+{{- range $name, $own := include "countersign.otelOwn" . | fromJson -}}
+{{- if hasKey $values.otel.variables $name -}}
+{{- fail (printf "otel.variables.%s: say it as otel.%s" $name $own) -}}
+{{- end -}}
+{{- end -}}
+{{- if $values.otel.disabled -}}
+{{- range $name := list "serviceMonitor" "prometheusRule" -}}
+{{- if (index $values $name).enabled -}}
+{{- fail (printf "%s.enabled, but otel.disabled: nothing is measured then, and /metrics is 404" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas) -}}
 {{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas" -}}
 {{- end -}}
