@@ -3,6 +3,7 @@
 Takes from the environment: PROMTOOL, SCRATCH (a new folder of the run).
 """
 
+import functools
 import os
 import re
 import subprocess
@@ -22,6 +23,7 @@ def read(*path):
         return file.read()
 
 
+@functools.cache
 def rules():
     return [rule for group in yaml.safe_load(read("ops", "alerts.yaml"))["groups"] for rule in group["rules"]]
 
@@ -49,6 +51,7 @@ def parses(expressions):
     return "" if code == 0 and found and int(found[1]) == len(records) else said or f"exit code {code}"
 
 
+@functools.cache
 def documented():
     """Each metric of docs/METRICS.md with its labels: those of the table, and those that the text below names."""
     page = read("docs", "METRICS.md")

@@ -35,6 +35,13 @@ class Runbook(unittest.TestCase):
                 with self.subTest(heading):
                     self.assertEqual(re.findall(r"(?m)^\*\*(\w+)\.\*\* ", text), ["Means", "Look", "Do"])
 
+    def test_it_has_a_word_on_every_reason_of_a_denial(self):
+        enum = ops.read("proto", "countersign", "v1", "key_verifier.proto").partition("enum DenialReason {")[2]
+        reasons = re.findall(r"(?m)^  DENIAL_REASON_(\w+) = [1-9]", enum.partition("\n}")[0])
+        self.assertGreater(len(reasons), 10)
+        rows = re.findall(r"(?m)^\| (`[^|]+) \|", sections()["CountersignDenialSpike"])
+        self.assertEqual(sorted(re.findall(r"`(\w+)`", " ".join(rows))), sorted(reason.lower() for reason in reasons))
+
     def test_its_links_lead_somewhere(self):
         links = re.findall(r"\]\(#([a-z]+)\)", TEXT)
         self.assertGreater(len(links), 3)
