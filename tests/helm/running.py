@@ -169,6 +169,17 @@ class Install:
                 url = f"http://{server.http}{server.pod.container[probe]['httpGet']['path']}"
                 kubelet.wait_until(f"{url} says yes", lambda url=url: answers(url))
 
+    def scrape(self):
+        """What a ServiceMonitor has Prometheus ask each server."""
+        values = chart.merged(self.values, {"serviceMonitor": {"enabled": True}})
+        monitor = next(it for it in chart.documents(values) if it["kind"] == "ServiceMonitor")
+        endpoint, = monitor["spec"]["endpoints"]
+        for server in self.servers:
+            ports = {it["name"]: it["containerPort"] for it in server.pod.container["ports"]}
+            self.test.assertEqual(ports[endpoint["port"]], 8080, "where HTTP listens in a pod")
+            with urllib.request.urlopen(f"http://{server.http}{endpoint['path']}", timeout=5) as reply:
+                self.test.assertRegex(reply.read().decode(), r"(?m)^countersign_ready 1$")
+
     def helm_test(self, documents):
         """The pod of `helm test`, with the Service's name resolved to the first server, and then to nobody."""
         document = next(it for it in documents if "test" in chart.hooks_of(it))
@@ -283,6 +294,7 @@ class Story(unittest.TestCase):
         said = release.hooks("pre-install", documents)
         release.roll_out(documents)
         release.probe()
+        release.scrape()
         release.helm_test(documents)
         reply = release.follow_the_notes(documents)
         self.assertEqual(reply["key"]["accountId"], "acme")
