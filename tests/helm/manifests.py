@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import tempfile
 import unittest
 
@@ -13,6 +14,7 @@ import yaml
 from kubernetes_validate import utils
 
 import chart
+import kubelet
 
 # Otherwise megabytes of JSON are read again for each object.
 utils.schema_contents = functools.cache(utils.schema_contents)
@@ -188,8 +190,9 @@ class EachOfTheMatrix(unittest.TestCase):
                     self.assertEqual(found(one["labelSelector"]["matchLabels"], pods), [server])
             elif kind == "NetworkPolicy":
                 self.assertEqual(found(spec["podSelector"]["matchLabels"], pods), [server])
-                tester = spec["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
-                self.assertEqual([name.split()[0] for name in found(tester, pods)], ["Pod"])
+                if not document["metadata"]["name"].endswith("-gateway"):
+                    tester = spec["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
+                    self.assertEqual([name.split()[0] for name in found(tester, pods)], ["Pod"])
             elif kind == "ServiceMonitor":
                 self.assertEqual(len(found(spec["selector"]["matchLabels"], services)), 1)
             elif kind == "HorizontalPodAutoscaler":
@@ -204,12 +207,29 @@ class EachOfTheMatrix(unittest.TestCase):
         container = chart.pod_of(server)["spec"]["containers"][0]
         ports = {it["name"]: it["containerPort"] for it in container["ports"]}
         config = next(it for it in documents if it["kind"] == "ConfigMap")["data"]["countersign.toml"]
-        self.assertRegex(config, rf'(?m)^listen = ".*:{ports["grpc"]}"$')
-        self.assertRegex(config, rf'(?m)^http-listen = ".*:{ports["http"]}"$')
+        listens = {"grpc": "listen", "grpc-admin": "admin-listen", "http": "http-listen", "gateway": "gateway-listen"}
+        self.assertEqual(len(set(ports.values())), len(ports))
+        for name, setting in listens.items():
+            if name in ports:
+                self.assertRegex(config, rf'(?m)^{setting} = ".*:{ports[name]}"$')
+            else:
+                self.assertNotIn(setting, config)
+        endpoint = next(it["value"] for it in container["env"] if it["name"] == "COUNTERSIGN_ENDPOINT")
+        self.assertRegex(endpoint, rf'^http://(127\.0\.0\.1|\[::1\]):{ports["grpc-admin"]}$')
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             self.assertEqual(container[probe]["httpGet"]["port"], "http")
-        for service in (it for it in documents if it["kind"] == "Service"):
-            self.assertEqual({it["targetPort"] for it in service["spec"]["ports"]}, set(ports))
+        name = server["metadata"]["name"]
+        reached = {it["metadata"]["name"]: {port["targetPort"] for port in it["spec"]["ports"]}
+                   for it in documents if it["kind"] == "Service"}
+        inside = {"grpc", "grpc-admin", "http"}
+        more = {f"{name}-gateway": {"gateway"}} if "gateway" in ports else {}
+        if f"{name}-external" in reached:
+            more[f"{name}-external"] = {"grpc"}
+        self.assertEqual(reached, {name: inside, f"{name}-headless": inside} | more)
+        self.assertLessEqual(inside, set(ports))
+        for policy in (it for it in documents if it["kind"] == "NetworkPolicy"):
+            for rule in policy["spec"]["ingress"]:
+                self.assertLessEqual({port["port"] for port in rule["ports"]}, set(ports))
 
     def test_nothing_that_an_upgrade_changes_is_where_kubernetes_forbids_it(self):
         for name in ("defaults", "postgres-everything"):
@@ -283,15 +303,89 @@ class ThePackage(unittest.TestCase):
         self.assertEqual(own["OTEL_RESOURCE_ATTRIBUTES"], "k8s.namespace.name=mine,k8s.pod.name=$(K8S_POD_NAME)")
 
     def test_the_policy_says_who_reaches_what(self):
-        verification, metrics = [{"ipBlock": {"cidr": f"192.0.2.{n}/32"}} for n in (1, 2)]
+        lists = {name: [{"ipBlock": {"cidr": f"192.0.2.{n}/32"}}]
+                 for n, name in enumerate(("verification", "administration", "metrics"))}
+        rules = reached({"networkPolicy": lists})
+        self.assertEqual(rules.pop("grpc")[1:], lists["verification"], "beside the pod of `helm test`")
+        self.assertEqual(rules, {"grpc-admin": lists["administration"], "http": lists["metrics"]})
+        nobody = reached({"networkPolicy": {"verification": [], "administration": [], "metrics": []}})
+        self.assertEqual((set(nobody), len(nobody["grpc"])), ({"grpc"}, 1), "a rule without peers lets everybody in")
+        self.assertNotIn("grpc-admin", reached({}), "administrators come by the node unless more is said")
 
-        def reached(lists):
-            policy = next(it for it in chart.documents({"networkPolicy": lists}) if it["kind"] == "NetworkPolicy")
-            return {rule["ports"][0]["port"]: rule["from"] for rule in policy["spec"]["ingress"]}
-        both = reached({"verification": [verification], "metrics": [metrics]})
-        self.assertEqual(both["http"], [metrics])
-        self.assertEqual(both["grpc"][1:], [verification], "beside the pod of `helm test`")
-        self.assertEqual(set(reached({"metrics": []})), {"grpc"}, "a rule without peers would let everybody in")
+    def test_the_door_for_gateways_opens_for_those_that_are_named(self):
+        somebody = [{"podSelector": {"matchLabels": {"app": "nginx"}}}]
+        for others in (True, False):
+            with self.subTest(other_policies=others):
+                def with_door(peers, others=others):
+                    return reached({"networkPolicy": {"enabled": others},
+                                    "gatewayHttp": {"enabled": True, "from": peers}})
+                self.assertNotIn("gateway", with_door([]))
+                self.assertEqual(with_door(somebody)["gateway"], somebody)
+                if not others:
+                    # None of the other ports is closed by it: no peers at all are all peers.
+                    self.assertEqual({name: peers for name, peers in with_door([]).items()},
+                                     {"grpc": None, "grpc-admin": None, "http": None})
+        self.assertNotIn("gateway", reached({}))
+
+    def test_pods_of_hooks_and_tests_take_labels_and_annotations(self):
+        labels, annotations = {"sidecar.istio.io/inject": "false"}, {"linkerd.io/inject": "disabled"}
+        values = chart.merged(chart.MATRIX["postgres-own-secrets"], {
+            "commonLabels": {"sidecar.istio.io/inject": "true"},
+            "hooks": {"podLabels": labels, "podAnnotations": annotations}})
+        pods = [it for it in chart.documents(values) if chart.pod_of(it) and chart.hooks_of(it)]
+        self.assertEqual(sorted(it["metadata"]["name"] for it in pods), [
+            f"countersign-{name}" for name in ("bootstrap", "check-config", "migrate", "test")])
+        for document in pods:
+            metadata = chart.pod_of(document)["metadata"]
+            self.assertLessEqual(labels.items(), metadata["labels"].items(), name_of(document))
+            self.assertLessEqual(annotations.items(), metadata["annotations"].items(), name_of(document))
+
+    def test_hooks_end_before_helm_gives_them_up(self):
+        """Helm's own default, of each hook; the README's commands say no other."""
+        text = read(os.path.join(chart.PATH, "README.md"))
+        said = re.findall(r"--timeout[ =](\d+)m\b", text)
+        patience = min([5] + [int(minutes) for minutes in said]) * 60
+        jobs = [it for it in chart.documents(chart.MATRIX["postgres-own-secrets"]) if it["kind"] == "Job"]
+        self.assertEqual(len(jobs), 3)
+        for job in jobs:
+            self.assertLess(job["spec"]["activeDeadlineSeconds"], patience)
+
+    def test_the_settings_are_checked_before_anything_is_changed(self):
+        """By the program of the new release, with the new settings, on both databases."""
+        for name in ("defaults", "postgres-own-secrets", "postgres-everything"):
+            for upgrade in (False, True):
+                with self.subTest(name, upgrade=upgrade):
+                    documents = chart.documents(chart.MATRIX[name], upgrade)
+                    moment = "pre-upgrade" if upgrade else "pre-install"
+                    hooks = kubelet.in_order(it for it in documents if moment in chart.hooks_of(it))
+                    jobs = [it for it in hooks if it["kind"] == "Job"]
+                    container, = chart.pod_of(jobs[0])["spec"]["containers"]
+                    self.assertEqual(container["args"], ["check-config"])
+                    server = next(it for it in documents if it["kind"] == "StatefulSet")
+                    served, = chart.pod_of(server)["spec"]["containers"]
+                    self.assertEqual(container["image"], served["image"])
+                    for one in container["volumeMounts"]:
+                        self.assertIn(one, served["volumeMounts"])
+                    first, second = (it["data"] for it in documents if it["kind"] == "ConfigMap")
+                    self.assertEqual(first, second)
+
+    def test_the_readmes_command_removes_what_failed_hooks_leave_and_nothing_else(self):
+        command = re.search(r"kubectl delete (\S+) --selector (\S+) --namespace countersign",
+                            read(os.path.join(chart.PATH, "README.md")))
+        kinds, selector = command[1].split(","), dict(it.split("=") for it in command[2].split(","))
+        documents = chart.documents(chart.MATRIX["postgres-own-secrets"])
+        chosen = {name_of(it) for it in documents if it["kind"].lower() in kinds
+                       and selector.items() <= it["metadata"]["labels"].items()}
+        copies = {name_of(it) for it in documents if chart.hooks_of(it) and it["kind"] not in ("Job", "Pod")}
+        self.assertEqual(chosen, copies)
+        self.assertTrue({it for it in copies if it.startswith("Secret ")})
+
+
+def reached(values):
+    """Who may reach each port that any may: the rules of all policies, which add up."""
+    policies = [it for it in chart.documents(values) if it["kind"] == "NetworkPolicy"]
+    return {port["port"]: rule.get("from") for policy in policies for rule in policy["spec"]["ingress"]
+            for port in rule["ports"]}
 
 
 def read(path):
