@@ -179,7 +179,7 @@ class Server:
             words = [line.split() for line in self.banner]
             self.grpc, self.admin, self.http, self.gateways = (
                 next((it[1] for it in words if it[:1] == [name]), None)
-                for name in ("gRPC", "admin", "HTTP", "gateways"))
+                for name in ("gRPC", "KeyAdmin", "HTTP", "gateways"))
             if self.banner[-1:] != ["ready\n"]:
                 with open(log, encoding="utf-8") as file:
                     raise AssertionError(f"the server ended before it was ready: {file.read()[-2000:]}")
