@@ -33,12 +33,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut gateways, mut ours) = (descriptors.clone(), descriptors);
     let of_google = |package: &str| package.starts_with("google.");
     gateways.file.retain(|file| of_google(file.package()) || GATEWAYS.contains(&file.package()));
+    // Without their comments: the examples in them would be taken for tests of ours.
+    gateways.file.iter_mut().for_each(|file| file.source_code_info = None);
     ours.file.retain(|file| of_google(file.package()) || file.package() == "countersign.v1");
     tonic_prost_build::configure()
         .codec_path("crate::rpc::codec::MessageCodec")
         .extern_path(".google.rpc.Status", "::tonic_types::Status")
-        // Their examples would be taken for tests of ours.
-        .disable_comments(["."])
         // The headers of a request hold its credential: rpc::redact.
         .skip_debug([
             "envoy.config.core.v3.HeaderValue",

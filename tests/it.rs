@@ -36,4 +36,5 @@ mod replicas;
 mod rpc;
 mod simulation;
 mod store;
+mod telemetry;
 mod visibility;

@@ -35,6 +35,8 @@ const SHAPES: [Shape; 3] = [
 ];
 /// The most time that a server gets to become quiet: at its start ours holds the log of all keys against itself.
 const SETTLES_WITHIN: Duration = Duration::from_secs(1_800);
+/// How often a server is started, one start after another, for the median: the first may find its file on the disk alone.
+const STARTS: usize = 3;
 
 /// How to measure.
 #[derive(Debug, Args)]
@@ -85,7 +87,19 @@ pub(crate) fn run(options: &Options) {
         figures: BTreeMap::new(),
     };
     let mut start = |filled: &Filled, keys: usize| {
-        let server = Server::ours(&filled.dir, &[]);
+        eprint!("\r\x1b[2Kstarting the server with {} keys", called(keys));
+        let mut times = Vec::new();
+        let server = loop {
+            let server = Server::ours(&filled.dir, &[]);
+            times.push(server.ready.as_secs_f64());
+            if times.len() == STARTS {
+                break server;
+            }
+            server.terminate();
+        };
+        times.sort_by(f64::total_cmp);
+        let ready = times[STARTS / 2];
+        results.figures.insert(format!("seconds to ready, SQLite, {}", called(keys)), ready);
         eprint!("\r\x1b[2Kwaiting until the server with {} keys is quiet", called(keys));
         let (_, most) = cpu::resident_kib(server.pid());
         server.settle(SETTLES_WITHIN);
@@ -138,7 +152,6 @@ pub(crate) fn run(options: &Options) {
 fn capacity(figures: &mut BTreeMap<String, f64>, server: &Server, most: u64, keys: usize) {
     let name = called(keys);
     let (resident, _) = cpu::resident_kib(server.pid());
-    figures.insert(format!("seconds to ready, SQLite, {name}"), server.ready.as_secs_f64());
     figures.insert(format!("MiB resident when quiet, {name}"), resident as f64 / 1_024.0);
     figures.insert(format!("MiB resident at most until ready, {name}"), most as f64 / 1_024.0);
     // What a server with next to no keys has, it has for other reasons.

@@ -153,14 +153,16 @@ impl Store {
     async fn write_row(&self, statement: &str) -> Result<bool, Error> {
         let limit = self.inner.following.commit;
         let millis = limit.as_millis().max(1);
-        // The timeouts end what we no longer wait for. They do not touch COMMIT: it waits for the disk and the standby
-        // for as long as it takes, and its answer, if it comes, is true. All are set by one statement, which gives no
-        // row: `concat` is never null.
+        // One message of several statements is one transaction (PostgreSQL's protocol, "Multiple Statements in a Simple
+        // Query"), without a BEGIN and a COMMIT that would double what an idle replica sends. At whatever isolation level that is, a row that changed meanwhile
+        // is either looked at again or an error. The timeouts end what we
+        // no longer wait for. They do not touch the commit: it waits for the disk and the standby for as long as it
+        // takes, and its answer, if it comes, is true. All are set by one statement, which gives no row: `concat` is
+        // never null.
         let message = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; \
-             SELECT 1 WHERE concat(set_config('lock_timeout', '{millis}ms', true), \
+            "SELECT 1 WHERE concat(set_config('lock_timeout', '{millis}ms', true), \
              set_config('statement_timeout', '{millis}ms', true), \
-             set_config('synchronous_commit', 'on', true)) IS NULL; {statement}; COMMIT"
+             set_config('synchronous_commit', 'on', true)) IS NULL; {statement}"
         );
         self.ask(message, limit, |rows| Ok(!rows.is_empty())).await
     }

@@ -46,7 +46,7 @@ impl<'m> TryFrom<&wire::VerifyRequest<'m>> for Asked<'m> {
     fn try_from(request: &wire::VerifyRequest<'m>) -> Result<Self, Error> {
         let mut found = Findings::default();
         let asked = Self {
-            required_scopes: found.scopes(&request.required_scopes),
+            required_scopes: found.scopes(&request.required_scopes, request.further_scopes),
             client_ip: found.said("client_ip", request.client_ip, parse_client_ip),
             account_id: found.said("account_id", request.account_id, AccountId::parse),
             application_id: found.said(
@@ -78,9 +78,14 @@ impl Asked<'_> {
 struct Findings(Vec<Violation>);
 
 impl Findings {
-    fn scopes<'m>(&mut self, texts: &[&'m str]) -> SmallVec<[RequiredScope<'m>; 4]> {
-        if texts.len() > MAX_REQUIRED_SCOPES {
-            let too_many = format!("must be at most {MAX_REQUIRED_SCOPES}, are {}", texts.len());
+    fn scopes<'m>(
+        &mut self,
+        texts: &[&'m str],
+        further: usize,
+    ) -> SmallVec<[RequiredScope<'m>; 4]> {
+        let count = texts.len() + further;
+        if count > MAX_REQUIRED_SCOPES {
+            let too_many = format!("must be at most {MAX_REQUIRED_SCOPES}, are {count}");
             self.0.push(Violation::new("required_scopes", too_many));
             return SmallVec::new();
         }

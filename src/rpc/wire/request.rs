@@ -11,6 +11,9 @@ use crate::rpc::status::unreadable;
 
 /// How deep messages and groups may lie within each other; prost's own limit.
 const LEVELS: u32 = 100;
+/// The most scopes of one request that are kept: more than a request may require. Two bytes are a scope, so a message
+/// may hold a million; the others are only counted.
+const KEPT_SCOPES: usize = 128;
 
 /// The bytes are no such message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub(in crate::rpc) struct VerifyRequest<'m> {
     pub(in crate::rpc) presented: Option<Presented<'m>>,
     /// Few services ask for more than four.
     pub(in crate::rpc) required_scopes: SmallVec<[&'m str; 4]>,
+    /// Scopes beyond those that are kept.
+    pub(in crate::rpc) further_scopes: usize,
     pub(in crate::rpc) client_ip: &'m str,
     pub(in crate::rpc) account_id: &'m str,
     pub(in crate::rpc) application_id: &'m str,
@@ -67,7 +72,7 @@ impl<'m> VerifyRequest<'m> {
                     request.presented = Some(read_credential(credential, request.presented)?);
                 }
                 2 => request.presented = Some(Presented::Token(reader.text(wire_type)?)),
-                3 => request.required_scopes.push(reader.text(wire_type)?),
+                3 => request.require(reader.text(wire_type)?),
                 4 => request.client_ip = reader.text(wire_type)?,
                 5 => request.account_id = reader.text(wire_type)?,
                 6 => request.application_id = reader.text(wire_type)?,
@@ -79,6 +84,14 @@ impl<'m> VerifyRequest<'m> {
             }
         }
         Ok(request)
+    }
+
+    fn require(&mut self, scope: &'m str) {
+        if self.required_scopes.len() < KEPT_SCOPES {
+            self.required_scopes.push(scope);
+        } else {
+            self.further_scopes += 1;
+        }
     }
 }
 

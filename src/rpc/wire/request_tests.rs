@@ -172,6 +172,14 @@ fn a_credential_in_two_pieces_is_one() {
     }
 }
 
+#[test]
+fn of_a_million_scopes_few_are_kept_and_all_are_counted() {
+    let message = [0x1a, 0].repeat(1_000_000);
+    let request = VerifyRequest::read(&message).unwrap_or_default();
+    assert_eq!(request.required_scopes.len(), KEPT_SCOPES);
+    assert_eq!(request.required_scopes.len() + request.further_scopes, 1_000_000);
+}
+
 proptest! {
     #[test]
     fn a_request_is_read_as_prost_reads_it(request in any_request()) {
