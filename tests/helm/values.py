@@ -14,8 +14,8 @@ sys.path.insert(0, os.path.join(chart.ROOT, "helm"))
 import values_table  # noqa: E402
 
 # Groups whose entries are not the chart's: of Kubernetes, of OpenTelemetry, of the server.
-OPEN = {"settings", "affinity", "otel.resourceAttributes", "otel.variables", "commonLabels", "podSecurityContext", "containerSecurityContext", "resources",
-        "hooks.resources"}
+OPEN = {"settings", "affinity", "otel.resourceAttributes", "otel.variables", "commonLabels", "podSecurityContext",
+        "containerSecurityContext", "resources", "hooks.resources"}
 
 
 def leaves(values, at=()):
@@ -47,7 +47,8 @@ ANOTHER = {
     "database.url": "postgres://another@h/d",
     "rootKey.value": "2:" + "B" * 43 + "=",
     "settings": {"log": "warn"},
-    "otel.endpoint": "https://another:4317", "otel.protocol": "grpc", "otel.sampler": "always_off",
+    "otel.endpoint": "https://another:4317", "otel.protocol": "grpc",
+    "otel.sampler": "always_off", "otel.samplerArg": "0.5",
     "otel.variables": {"OTEL_SERVICE_NAME": "another"},
     "extraEnv": [{"name": "A", "value": "b"}], "extraVolumes": [{"name": "ca", "emptyDir": {}}],
     "extraVolumeMounts": [{"name": "ca", "mountPath": "/another"}],
@@ -230,7 +231,7 @@ class Schema(unittest.TestCase):
 
     def test_a_wrong_value_of_telemetry_is_refused(self):
         for name, wrong in (("endpoint", "collector:4317"), ("protocol", "http/json"), ("sampler", "sometimes"),
-                            ("samplerArg", 0.1), ("resourceAttributes", {"a": "b,c=d"}),
+                            ("samplerArg", 0.1), ("samplerArg", "10%"), ("resourceAttributes", {"a": "b,c=d"}),
                             ("resourceAttributes", {"a": "$(HOME)"}), ("variables", {"PATH": "/tmp"}),
                             ("variables", {"OTEL_BSP_MAX_QUEUE_SIZE": [1]})):
             with self.subTest(name, wrong=wrong), self.assertRaises(helm_python.HelmValuesError):
@@ -351,6 +352,8 @@ class Refusals(unittest.TestCase):
                                     "serviceMonitor.enabled, but otel.disabled.*/metrics is 404"),
         "alerts though disabled": ({"otel": {"disabled": True}, "prometheusRule": {"enabled": True}},
                                    "prometheusRule.enabled, but otel.disabled"),
+        "a password in an endpoint": ({"otel": {"endpoint": "https://a:hunter2@collector"}},
+                                      "^(?!.*hunter2)(?s:.*)otel.endpoint must hold no user and no password"),
         "an endpoint twice": ({"otel": {"variables": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a"}}},
                               "otel.variables.OTEL_EXPORTER_OTLP_ENDPOINT: say it as otel.endpoint"),
         "headers for all to read": ({"otel": {"variables": {"OTEL_EXPORTER_OTLP_HEADERS": "a=b"}}},

@@ -63,7 +63,8 @@ class Dashboard(unittest.TestCase):
             if "datasource" in one and not one.get("builtIn"):
                 self.assertEqual(one["datasource"], SOURCE)
         self.assertTrue(all("datasource" not in target for panel in PANELS for target in panel["targets"]))
-        self.assertEqual((VARIABLES["datasource"]["type"], VARIABLES["datasource"]["query"]), ("datasource", "prometheus"))
+        chosen = VARIABLES["datasource"]
+        self.assertEqual((chosen["type"], chosen["query"]), ("datasource", "prometheus"))
 
     def test_every_panel_says_what_it_shows_and_in_what_unit(self):
         titles = [panel["title"] for panel in PANELS]

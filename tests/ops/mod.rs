@@ -1,6 +1,8 @@
 //! What is in `ops/` for those who run it: alert rules, their runbook, and the dashboard. They are read by Prometheus's own
 //! promtool, and held against each other and against `docs/METRICS.md` by the Python beside this file.
 
+mod live;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -3,4 +3,4 @@
 mod docs;
 mod metrics;
 pub mod page;
-mod prometheus;
+pub mod prometheus;

@@ -55,6 +55,9 @@ names; here stands what depends on several values, and the form of secrets: the 
 {{- fail "database.url and database.existingSecret are for database.type=postgres; SQLite's database is a file on the volume" -}}
 {{- end -}}
 {{- end -}}
+{{- if contains "@" $values.otel.endpoint -}}
+{{- fail "otel.endpoint must hold no user and no password: what the collector asks for stands in the Secret that otel.existingSecret names" -}}
+{{- end -}}
 {{- range $name, $own := include "countersign.otelOwn" . | fromJson -}}
 {{- if hasKey $values.otel.variables $name -}}
 {{- fail (printf "otel.variables.%s: say it as otel.%s" $name $own) -}}
