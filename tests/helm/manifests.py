@@ -366,6 +366,8 @@ class ThePackage(unittest.TestCase):
                     self.assertEqual(container["image"], served["image"])
                     for one in container["volumeMounts"]:
                         self.assertIn(one, served["volumeMounts"])
+                    of_the_command_line = [it for it in served["env"] if it["name"] == "COUNTERSIGN_ENDPOINT"]
+                    self.assertEqual([it for it in served["env"] if it not in of_the_command_line], container["env"])
                     first, second = (it["data"] for it in documents if it["kind"] == "ConfigMap")
                     self.assertEqual(first, second)
 

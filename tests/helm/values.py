@@ -261,6 +261,20 @@ class Templates(unittest.TestCase):
                 same = chart.render(among) == chart.render(chart.merged(among, change))
                 self.assertFalse(same, "it changes nothing")
 
+    def test_the_notes_warn_of_what_the_values_open(self):
+        def notes(values):
+            return " ".join(chart.render(values)["countersign/templates/NOTES.txt"].split())
+        outside = {"externalService": {"enabled": True}, "networkPolicy": {"verification": [
+            {"ipBlock": {"cidr": "198.51.100.0/24"}}]}}
+        door = {"gatewayHttp": {"enabled": True}}
+        for warning, values in (("by the Service countersign-external, and what goes over it is not encrypted", outside),
+                                ("Nobody reaches the door for gateways over plain HTTP yet", door)):
+            self.assertIn(warning, notes(values))
+            self.assertNotIn(warning, notes({}))
+        named = notes(chart.merged(door, {"gatewayHttp": {"from": [{"podSelector": {}}]}}))
+        self.assertIn("countersign-gateway.apps.svc:8081", named)
+        self.assertNotIn("Nobody reaches", named)
+
     def test_what_an_upgrade_can_not_change_is_said(self):
         """Kubernetes takes changes of a StatefulSet in few places, and an object of another name is another one."""
         fixed = ("selector", "volumeClaimTemplates", "serviceName", "podManagementPolicy")

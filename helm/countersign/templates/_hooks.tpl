@@ -46,6 +46,9 @@ spec:
           args: {{ toJson .args }}
           env:
             {{- include "countersign.configEnv" $root | nindent 12 }}
+            {{- if eq .name "check-config" }}
+            {{- include "countersign.otelEnv" $root | nindent 12 }}
+            {{- end }}
           resources:
             {{- toYaml $root.Values.hooks.resources | nindent 12 }}
           volumeMounts:
