@@ -20,7 +20,7 @@ help:
 	@echo 'make capacity        memory and start-up time of 1,000,000 keys (KEYS=… for another number)'
 	@echo 'make fmt             format the sources'
 	@echo 'make proto-baseline  accept the present proto files as what must stay compatible'
-	@echo 'make chart-values    the table in helm/countersign/README.md, from the comments in values.yaml'
+	@echo 'make chart-values    what the chart copies: its table of values (from values.yaml), and ops/alerts.yaml'
 	@echo 'make clean           remove what was built and installed here (not ./countersign-data)'
 
 build:
@@ -81,6 +81,7 @@ proto-baseline:
 chart-values:
 	python3 tests/run.py --tools-only
 	.tools/bin/python helm/values_table.py
+	cp ops/alerts.yaml helm/countersign/files/alerts.yaml
 
 clean:
 	cargo clean

@@ -26,7 +26,7 @@ sed -n 's|^.* => \(/[^ ]*\) (.*|\1|p; s|^[[:space:]]*\(/[^ ]*\) (.*|\1|p' "$2/li
 done
 rm "$2/libraries"
 
-# Whom to trust in TLS: `sslrootcert` in a database URL may name this file.
+# Whom to trust in TLS: `sslrootcert` in a database URL may name this file, and so may OTEL_EXPORTER_OTLP_CERTIFICATE.
 install -m 0644 "$certificates" "$root$certificates"
 # Names: /etc/hosts and DNS need no further library in glibc 2.34 and newer.
 echo 'hosts: files dns' >"$root/etc/nsswitch.conf"

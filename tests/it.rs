@@ -28,6 +28,7 @@ mod house;
 mod journey;
 mod middleware;
 mod model;
+mod ops;
 mod permissions;
 mod python;
 mod readme;

@@ -27,6 +27,10 @@ pub(super) struct Args {
     #[arg(long, conflicts_with = "credential_file")]
     recover: bool,
 
+    /// Do nothing where somebody can administer the store already, rather than fail
+    #[arg(long, conflicts_with = "recover")]
+    if_none: bool,
+
     #[command(flatten)]
     settings: SettingsArgs,
 }
@@ -34,13 +38,17 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let settings = args.settings.resolve()?;
     let form = if args.json { Form::Json } else { Form::Variables };
+    let occasion = match (args.recover, args.if_none) {
+        (true, _) => Occasion::Recovery,
+        (false, true) => Occasion::IfNone,
+        (false, false) => Occasion::First,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(Failure::said)?.block_on(async {
         let store = prepare::open_store(&settings).await?;
-        let outcome = match (&args.credential_file, args.recover) {
-            (Some(file), _) => install(&store, &settings, file).await,
-            (None, true) => create(&store, &settings, Occasion::Recovery, form).await,
-            (None, false) => create(&store, &settings, Occasion::First, form).await,
+        let outcome = match &args.credential_file {
+            Some(file) => install(&store, &settings, occasion, file).await,
+            None => create(&store, &settings, occasion, form).await,
         };
         store.close().await;
         outcome
@@ -57,15 +65,28 @@ async fn create(
     match install_administrator(store, &credential, occasion).await.map_err(Failure::said)? {
         Installed::Created => print(&credential, form),
         Installed::AlreadyThere => Err(Failure::said("two random key ids are the same; try again")),
+        Installed::NotNeeded => not_needed(),
     }
 }
 
-async fn install(store: &Store, settings: &Settings, file: &Path) -> Result<(), Failure> {
+async fn install(
+    store: &Store,
+    settings: &Settings,
+    occasion: Occasion,
+    file: &Path,
+) -> Result<(), Failure> {
     let credential = read(file, &settings.brands)?;
-    let installed = install_administrator(store, &credential, Occasion::First).await;
+    let installed = install_administrator(store, &credential, occasion).await;
     let what = match installed.map_err(Failure::said)? {
         Installed::Created => "is installed",
         Installed::AlreadyThere => "was installed before",
+        Installed::NotNeeded => return not_needed(),
     };
     Ok(output::line(&format!("the credential {} {what}", credential.key_id))?)
+}
+
+/// Not on standard output, where a credential is looked for.
+fn not_needed() -> Result<(), Failure> {
+    output::to_stderr("the store has an administrator already; nothing was changed\n");
+    Ok(())
 }

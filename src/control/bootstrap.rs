@@ -31,6 +31,9 @@ pub struct FirstCredential {
 pub enum Occasion {
     /// The store is new: refused if somebody can administer it already.
     First,
+    /// The same, where it is no mistake that somebody can: nothing is done then. For whoever asks at every
+    /// upgrade, with a credential that may have been rotated or revoked since.
+    IfNone,
     /// Nobody can, or nobody has the credential any more.
     Recovery,
 }
@@ -42,6 +45,8 @@ pub enum Installed {
     Created,
     /// This very credential was installed before, and can still administer.
     AlreadyThere,
+    /// Somebody else, or another credential, can administer. Only of [`Occasion::IfNone`].
+    NotNeeded,
 }
 
 /// Why an administrator was not installed.
@@ -88,13 +93,22 @@ pub async fn install_administrator(
     }
     let digest = store.data_key().digest(key_id.as_str(), secret.expose());
     let identity = match occasion {
-        Occasion::First => "bootstrap",
+        Occasion::First | Occasion::IfNone => "bootstrap",
         Occasion::Recovery => "bootstrap --recover",
     };
     let spec = administrator()?;
     let decide = |state: &Before| {
+        let administered = state.others != Administration::None
+            || state.key.as_ref().is_some_and(|key| administers(key, state.now));
         if let Some(key) = &state.key {
-            return Ok(Decision::Unchanged(found(key, &digest, state.now)));
+            let reply = match found(key, &digest, state.now) {
+                Err(_) if occasion == Occasion::IfNone && administered => Ok(Installed::NotNeeded),
+                reply => reply,
+            };
+            return Ok(Decision::Unchanged(reply));
+        }
+        if occasion == Occasion::IfNone && administered {
+            return Ok(Decision::Unchanged(Ok(Installed::NotNeeded)));
         }
         if state.deleted.is_some() {
             return Ok(Decision::Unchanged(Err(BootstrapError::KeyIdTaken)));
@@ -124,11 +138,15 @@ fn found(key: &Key, digest: &Digest, now: Timestamp) -> Result<Installed, Bootst
     let same = |version: &&SecretVersion| bool::from(version.digest.ct_eq(digest));
     match key.secrets.iter().find(same) {
         None => Err(BootstrapError::KeyIdTaken),
-        Some(version) if version.is_live(now) && key.administration(now) > Administration::None => {
+        Some(version) if version.is_live(now) && administers(key, now) => {
             Ok(Installed::AlreadyThere)
         }
         Some(_) => Err(BootstrapError::NoAdministrator),
     }
+}
+
+fn administers(key: &Key, now: Timestamp) -> bool {
+    key.administration(now) > Administration::None
 }
 
 fn administrator() -> Result<KeySpec, Error> {

@@ -80,6 +80,40 @@ on_both_databases! {
         assert!(!is_admin(&server, Credential { secret: other.secret, ..credential }).await);
     }
 
+    async fn if_none_installs_the_first_and_leaves_alone_what_became_of_it(db: Database) {
+        let store = prepared(db).await;
+        let (file, first) = minted(&store);
+        let install = || {
+            store.command(["bootstrap", "--if-none", "--credential-file", &file]).run().succeeded()
+        };
+        assert_eq!(install().stdout, format!("the credential {} is installed\n", first.key_id));
+
+        // Rotated: the file's secret is worth nothing any more, and is not brought back.
+        let server = Server::on_store(Arc::new(store)).start().await;
+        let caller = server.caller(Some(first.clone())).await;
+        let rotate = countersign::rpc::proto::RotateKeyRequest {
+            key_id: first.key_id.clone(),
+            overlap: Some(prost_types::Duration::default()),
+            ..Default::default()
+        };
+        let rotated = caller.admin().rotate_key(rotate).await.expect("it administers").into_inner();
+        canary::record_secret(&rotated.secret);
+        let store = server.store();
+        let again = store.command(["bootstrap", "--if-none", "--credential-file", &file]).run().succeeded();
+        assert_eq!(again.stdout, "");
+        assert!(again.stderr.contains("has an administrator already"), "{}", again.stderr);
+        let printed = store.command(["bootstrap", "--if-none"]).run().succeeded();
+        assert_eq!(printed.stdout, "", "a second one was minted");
+        assert!(!is_admin(&server, first.clone()).await);
+
+        // Another administrator's credential is no reason to fail either.
+        let other = tools::countersign().args(["keys", "mint"]).run().succeeded().stdout;
+        canary::record_secret(other.rsplit('=').next().unwrap_or_default().trim());
+        run::write_private(file.as_ref(), &other);
+        let left = store.command(["bootstrap", "--if-none", "--credential-file", &file]).run().succeeded();
+        assert!(left.stderr.contains("nothing was changed"), "{}", left.stderr);
+    }
+
     async fn recover_mints_another_and_the_log_says_so(db: Database) {
         let store = prepared(db).await;
         noted(&store.command(["bootstrap", "--json"]).run().succeeded().json());

@@ -15,7 +15,8 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Made up, and never used on a store.
 ROOT_KEY = "1:" + "A" * 43 + "="
 URL = "postgres://somebody:made-up@127.0.0.1:1/countersign"
-SECRETS = {"root-key": ROOT_KEY + "\n", "database-url": URL, "admin.env": "COUNTERSIGN_KEY_ID=a\nCOUNTERSIGN_SECRET=b\n"}
+SECRETS = {"root-key": ROOT_KEY + "\n", "database-url": URL, "admin.env": "COUNTERSIGN_KEY_ID=a\nCOUNTERSIGN_SECRET=b\n",
+           "otlp-headers": "authorization=Bearer%20made-up"}
 
 OWN = {"database": {"type": "postgres", "url": URL}, "rootKey": {"value": ROOT_KEY}}
 EXISTING = {"database": {"type": "postgres", "existingSecret": "mine"}, "rootKey": {"existingSecret": "mine"}}
@@ -24,8 +25,10 @@ ALL_SETTINGS = {
     "verify-auth": "off", "verify-threads": 3, "max-connections": 1_000_000, "max-watchers": 7,
     "watch-ring-events": 1_000_000, "gateway-key-header": "x-key", "gateway-secret-header": "x-secret",
     "gateway-trusted-hops": 1, "gateway-unknown-routes": "verify",
+    "gateway-max-connections": 7,
     "gateway": {"routes": [{"path": "/v1/{account}/**", "methods": ["GET"], "scopes": ["a:read"],
-                            "account": "{account}", "application": "billing", "environment": "test"}]},
+                            "account": "{account}", "application": "billing", "environment": "test"},
+                           {"path": "/v2/all", "scopes": []}]},
     "log": "countersign=debug,warn", "log-format": "text",
 }
 EVERYTHING = {
@@ -34,14 +37,26 @@ EVERYTHING = {
     "replicas": 3,
     "adminCredential": {"existingSecret": "mine"},
     "settings": ALL_SETTINGS,
+    "otel": {"endpoint": "http://127.0.0.1:1", "protocol": "http/protobuf", "existingSecret": "mine",
+             "sampler": "parentbased_traceidratio", "samplerArg": "0.25",
+             "resourceAttributes": {"deployment.environment.name": "production"},
+             "variables": {"OTEL_BSP_MAX_QUEUE_SIZE": 1_000_000, "OTEL_LOGS_EXPORTER": "none"}},
     "extraEnv": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
     "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
     "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
-    "service": {"type": "LoadBalancer", "grpcPort": 443, "httpPort": 80, "annotations": {"a": "b"}},
+    "service": {"grpcPort": 443, "adminPort": 8443, "httpPort": 80, "annotations": {"a": "b"}},
+    "externalService": {"enabled": True, "port": 443, "annotations": {"a": "b"},
+                        "loadBalancerSourceRanges": ["198.51.100.0/24"]},
+    "gatewayHttp": {"enabled": True, "port": 81, "from": [{"podSelector": {"matchLabels": {"app": "nginx"}}}]},
+    "hooks": {"podAnnotations": {"a": "b"}, "podLabels": {"sidecar.istio.io/inject": "false"}},
     "serviceAccount": {"annotations": {"a": "b"}},
     "persistence": {"storageClass": "fast", "annotations": {"a": "b"}},
     "autoscaling": {"enabled": True},
-    "networkPolicy": {"administration": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]},
+    "networkPolicy": {"verification": [{"namespaceSelector": {}}, {"ipBlock": {"cidr": "198.51.100.0/24"}}],
+                      "administration": [{"ipBlock": {"cidr": "192.0.2.0/24", "except": ["192.0.2.1/32"]}}]},
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}, "extraGroups": [
+        {"name": "mine", "rules": [{"alert": "Down", "expr": "up == 0", "for": "5m"}]}]},
     "podAnnotations": {"a": "b"}, "podLabels": {"a": "b"}, "nodeSelector": {"a": "b"},
     "tolerations": [{"key": "a", "operator": "Exists"}],
     "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
@@ -67,16 +82,23 @@ MATRIX = {
     "sqlite-existing-secrets": {"rootKey": {"existingSecret": "mine", "existingSecretKey": "root-key"},
                                 "adminCredential": {"existingSecret": "mine"}},
     "sqlite-settings": {"settings": ALL_SETTINGS, "listenAddress": "::", "preStopSleepSeconds": 0},
+    "sqlite-unmeasured": {"otel": {"disabled": True, "endpoint": "http://127.0.0.1:1"}},
+    "sqlite-traces-alone": {"otel": {"variables": {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1"}}},
     "sqlite-bare": {"networkPolicy": {"enabled": False}, "serviceAccount": {"create": False},
-                    "resources": {}, "fullnameOverride": "keys"},
+                    "resources": {}, "fullnameOverride": "keys", "hooks": {"checkConfig": False}},
+    "sqlite-gateway": {"gatewayHttp": {"enabled": True}},
+    "sqlite-gateway-and-no-other-policy": {"gatewayHttp": {"enabled": True}, "networkPolicy": {"enabled": False}},
     "postgres-own-secrets": merged(OWN, {"adminCredential": {"value": SECRETS["admin.env"]}}),
     "postgres-existing-secrets": merged(EXISTING, {"replicas": 3, "adminCredential": {"existingSecret": "mine"}}),
     "postgres-deployment": merged(EXISTING, {"replicas": 2, "persistence": {"enabled": False}}),
     "postgres-autoscaled-deployment": merged(OWN, {"persistence": {"enabled": False},
                                                    "autoscaling": {"enabled": True}}),
-    "postgres-no-hooks": merged(OWN, {"migration": {"enabled": False}, "replicas": 2,
+    "postgres-no-hooks": merged(OWN, {"hooks": {"migrate": False, "checkConfig": False}, "replicas": 2,
                                       "serviceAccount": {"create": False, "name": "mine"}}),
-    "postgres-closed": merged(OWN, {"networkPolicy": {"verification": []},
+    "postgres-node-ports": merged(OWN, {
+        "externalService": {"enabled": True, "type": "NodePort", "externalTrafficPolicy": "Cluster"},
+        "networkPolicy": {"verification": [{"ipBlock": {"cidr": "2001:db8::/32"}}]}}),
+    "postgres-closed": merged(OWN, {"networkPolicy": {"verification": [], "metrics": []},
                                     "podDisruptionBudget": {"enabled": False}, "topologySpread": {"enabled": False}}),
     "postgres-everything": merged(EXISTING, EVERYTHING),
     "postgres-by-digest": merged(OWN, {"image": {"digest": "sha256:" + "0" * 64}, "nameOverride": "x" * 80}),

@@ -121,6 +121,38 @@ class Image(unittest.TestCase):
         for watched in re.findall(r"rerun-if-changed=(\S+?)\"", read("build.rs")):
             self.assertTrue(os.path.exists(os.path.join(self.source, watched)), watched)
 
+    def test_every_file_and_variable_that_the_compiler_reads_is_there(self):
+        """What is not run here, the compiler, would miss them only in the image's own build."""
+        files, variables = read_by_the_compiler(self.source)
+        self.assertGreater(len(files), 2, "the search finds nothing")
+        self.assertEqual({path for path in files if not os.path.isfile(os.path.join(self.source, path))}, set())
+        given = {rest.partition("=")[0] for word, rest in self.build if word in ("ENV", "ARG")}
+        given |= set(re.findall(r"cargo::?rustc-env=([A-Z_]+)=", read("build.rs")))
+        left = {name for name in variables if not name.startswith("CARGO_") and name not in given | {"OUT_DIR"}}
+        self.assertEqual(left, set(), "nobody sets it in the image's build")
+        self.assertIn("CARGO_PKG_VERSION", variables)
+
+    def test_the_search_for_what_the_compiler_reads_finds_every_form(self):
+        text = """
+            const A: &str = include_str!("a.txt");
+            const B: &[u8] = include_bytes!( "../b" );
+            const C: &str = include_str!(
+                r"c.txt",
+            );
+            include!("d.rs");
+            #![doc = include_str!("../README.md")]
+            const E: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/e"));
+            const F: &str = concat!(env!("F1"), option_env!("F2"));
+            include!(concat!(env!("OUT_DIR"), "/g.rs"));
+            #[path = "h/other.rs"] mod h;
+        """
+        files, variables = named_by("src/x/y.rs", text)
+        self.assertEqual(files, {"src/x/a.txt", "src/b", "src/x/c.txt", "src/x/d.rs", "src/README.md", "e",
+                                 "src/x/h/other.rs"})
+        self.assertEqual(variables, {"CARGO_MANIFEST_DIR", "F1", "OUT_DIR"})
+        with self.assertRaises(AssertionError):
+            named_by("src/x.rs", "include_str!(SOMEWHERE)")
+
     def test_nothing_private_gets_into_the_build(self):
         for path in (".git/config", "target/debug/countersign", "countersign-data/root-key", "admin.env", "root-key",
                      ".tools/stamp", "tests/it.rs", "helm/countersign/values.yaml"):
@@ -235,6 +267,49 @@ class Image(unittest.TestCase):
         first = laid_out(self.root())
         self.assertEqual(first, laid_out(os.path.join(again, "root")))
         self.assertEqual({time for _, time, _ in first.values()}, {1.0})
+
+
+def read_by_the_compiler(root):
+    """The files and variables that macros of the sources below a folder name, and manifests as theirs."""
+    files, variables = set(), set()
+    for folder, _, names in os.walk(root):
+        for name in filter(lambda name: name.endswith(".rs"), names):
+            path = os.path.join(folder, name)
+            with open(path, encoding="utf-8") as file:
+                some, more = named_by(os.path.relpath(path, root), file.read())
+            files, variables = files | some, variables | more
+    return files, variables
+
+
+def named_by(path, text):
+    """The same of one file; what a build script writes (OUT_DIR) is no file of the repository. One that is named in a
+    way this does not know is an error."""
+    # Comments tell of macros, too.
+    text = re.sub(r"(?m)^\s*//.*$", "", text)
+    files = set(re.findall(r'#\[path\s*=\s*"([^"]+)"', text))
+    of_the_manifest = set()
+    for start in re.finditer(r"\binclude(?:_str|_bytes)?!\s*\(", text):
+        named = in_parentheses(text, start.end()).strip().rstrip(",").strip()
+        literal = re.fullmatch(r'r?"([^"]+)"', named)
+        joined = re.fullmatch(r'concat!\(\s*env!\("(\w+)"\),\s*"/?([^"]+)"\s*,?\s*\)', named)
+        assert literal or joined, f"{path}: this test can't read include!({named})"
+        if literal:
+            files.add(literal[1])
+        elif joined[1] != "OUT_DIR":
+            assert joined[1] == "CARGO_MANIFEST_DIR", named
+            of_the_manifest.add(joined[2])
+    here = os.path.dirname(path)
+    return ({os.path.normpath(os.path.join(here, name)) for name in files} | of_the_manifest,
+            set(re.findall(r'(?<!_)\benv!\(\s*"(\w+)"', text)))
+
+
+def in_parentheses(text, start):
+    depth = 1
+    for end in range(start, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[end], 0)
+        if depth == 0:
+            return text[start:end]
+    raise AssertionError("a parenthesis that is never closed")
 
 
 def digest_of(path):

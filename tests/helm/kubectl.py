@@ -28,7 +28,7 @@ def main():
         if command[:1] != ["countersign"]:
             sys.exit("the image holds one program, countersign")
         os.chdir(pod["folder"])
-        os.execve(pod["program"], [pod["program"], *command[1:]], pod["environment"])
+        os.execve(pod["command"][0], [*pod["command"], *command[1:]], pod["environment"])
     if asked.verb == "get":
         entries = asked.kind == "secret" and state["secrets"].get(asked.name) or sys.exit(f"no {asked.name}")
         key = re.fullmatch(r"\{\.data\.(.+)\}", asked.output.removeprefix("jsonpath="))[1]

@@ -1,18 +1,28 @@
 """As much of a kubelet as it takes to run a rendered pod's program here: what it mounts is laid out under a folder,
 with the modes that Kubernetes gives, and the program gets the pod's arguments and variables and nothing else. The
-paths of its file system stand below that folder; nothing else is changed."""
+paths of its file system stand below that folder; nothing else is changed.
+
+Where these tests run as root, so in containers and in CI, the program runs as the pod's user, with the pod's groups and
+without any rights of root's: everything but the volumes is root's, so that it can write there alone. Otherwise it runs
+as whoever runs the tests."""
 
 import base64
 import os
 import shutil
 import signal
+import stat
 import subprocess
+import tempfile
 import time
 
 OURS = ("/etc/countersign", "/var/lib/countersign")
 # Everything is on loopback here, and ports are taken as they are free.
-LISTEN = {"COUNTERSIGN_LISTEN": "127.0.0.1:0", "COUNTERSIGN_HTTP_LISTEN": "127.0.0.1:0"}
+LISTEN = {"grpc": "COUNTERSIGN_LISTEN", "grpc-admin": "COUNTERSIGN_ADMIN_LISTEN", "http": "COUNTERSIGN_HTTP_LISTEN",
+          "gateway": "COUNTERSIGN_GATEWAY_LISTEN"}
 PATIENCE = 60
+AS_ROOT = os.geteuid() == 0
+# What a folder is made with must not depend on who runs the tests: the pods' user has to pass through.
+os.umask(0o022)
 
 
 class Cluster:
@@ -48,6 +58,7 @@ class Pod:
     def __init__(self, spec, cluster, program, root, claims=None):
         self.container, = spec["containers"]
         self.program, self.root, self.cluster = program, root, cluster
+        self.context = spec["securityContext"] | self.container["securityContext"]
         self.mounted_over = []
         volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
         # As a runtime does it: what contains others comes first.
@@ -61,9 +72,12 @@ class Pod:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             if not os.path.islink(target):
                 os.symlink(folder, target)
+            if not os.stat(folder).st_mode & stat.S_ISGID:  # OnRootMismatch: once
+                self._give(folder, 0o2775)
             return
         if "emptyDir" in volume:
             os.makedirs(target, exist_ok=True)
+            self._give(target, 0o2777)
             return
         files, mode = self._files(volume)
         if "subPath" in mount:
@@ -75,9 +89,24 @@ class Pod:
                 os.remove(path)
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
                 file.write(text)
-            os.chmod(path, mode)
+            self._give(path, mode)
             if "subPath" in mount:
                 self.mounted_over.append(path)
+
+    def _give(self, path, mode):
+        """What is in a volume belongs to root, and to the group that the pod names for volumes, if it does."""
+        if AS_ROOT:
+            os.chown(path, 0, self.context.get("fsGroup", 0))
+        os.chmod(path, mode)
+
+    def command(self, args):
+        """The program with these arguments, as the pod's user."""
+        if not AS_ROOT:
+            return [self.program, *args]
+        groups = ["--groups", str(self.context["fsGroup"])] if "fsGroup" in self.context else ["--clear-groups"]
+        return [shutil.which("setpriv"), "--reuid", str(self.context["runAsUser"]), "--regid",
+                str(self.context["runAsGroup"]), *groups, "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all",
+                self.program, *args]
 
     def unmount(self):
         """When the container ends: under a single file that was mounted into a volume lies the empty one that the
@@ -109,6 +138,8 @@ class Pod:
         found = {}
         for one in self.container.get("env", []):
             value = one.get("value", "pod-0")  # the field of a pod, which is not in a manifest
+            if secret := one.get("valueFrom", {}).get("secretKeyRef"):
+                value = self.cluster.entries("Secret", secret["name"])[secret["key"]]
             for name, known in found.items():
                 value = value.replace(f"$({name})", known)
             found[one["name"]] = self.moved(value)
@@ -117,7 +148,7 @@ class Pod:
     def run(self, args=None, more=(), patience=PATIENCE):
         """Runs the container, or another command in it as `kubectl exec` would, to its end."""
         args = [self.moved(arg) for arg in (self.container["args"] if args is None else args)]
-        return subprocess.run([self.program, *args], cwd=self.folder(), env=self.environment() | dict(more),
+        return subprocess.run(self.command(args), cwd=self.folder(), env=self.environment() | dict(more),
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=patience, check=False)
 
     def folder(self):
@@ -136,7 +167,7 @@ class Server:
         self.pod, self.log = pod, log
         with open(log, "ab") as errors:
             self.process = subprocess.Popen(
-                [pod.program, *pod.container["args"]], cwd=pod.folder(), env=pod.environment() | LISTEN,
+                pod.command(pod.container["args"]), cwd=pod.folder(), env=pod.environment() | self.listens(),
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True)
         self.banner = []
         try:
@@ -146,13 +177,18 @@ class Server:
                 if line == "ready\n":
                     break
             words = [line.split() for line in self.banner]
-            self.grpc, self.http = (next((it[1] for it in words if it[:1] == [name]), None) for name in ("gRPC", "HTTP"))
+            self.grpc, self.admin, self.http, self.gateways = (
+                next((it[1] for it in words if it[:1] == [name]), None)
+                for name in ("gRPC", "KeyAdmin", "HTTP", "gateways"))
             if self.banner[-1:] != ["ready\n"]:
                 with open(log, encoding="utf-8") as file:
                     raise AssertionError(f"the server ended before it was ready: {file.read()[-2000:]}")
         except BaseException:
             self.kill()
             raise
+
+    def listens(self):
+        return {LISTEN[port["name"]]: "127.0.0.1:0" for port in self.pod.container["ports"]}
 
     def kill(self):
         self.process.kill()
@@ -183,7 +219,15 @@ def wait_until(what, probe, patience=PATIENCE):
         time.sleep(0.01)
 
 
+def passable(folder, program):
+    """A new folder below one that the pods' user can pass through, and the program in it, for that user to run."""
+    made = tempfile.mkdtemp(prefix="helm-", dir=folder)
+    os.chmod(made, 0o711)
+    shutil.copy2(program, os.path.join(made, "countersign"))
+    return made, os.path.join(made, "countersign")
+
+
 def emptied(folder):
     shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder, 0o700)
+    os.makedirs(folder, 0o755)
     return folder

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::harness::{Program, postgres, run, tools};
 
 /// Each renders dozens of sets of values, or runs a whole install.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(400);
 
 /// The tests of a script, or those of its classes that are named, in a folder of their own.
 fn script(name: &str, classes: &[&str]) -> Program {
@@ -47,7 +47,8 @@ async fn an_install_on_postgres_serves_as_its_notes_say() {
     let tests = script("running.py", &["Postgres"]);
     let tests = tests.env("DATABASE_URL", postgres::new_database().await);
     let tests = tests.env("DATABASE_URL_2", postgres::new_database().await);
-    tests.env("DATABASE_URL_3", postgres::new_database().await).run().succeeded();
+    let tests = tests.env("DATABASE_URL_3", postgres::new_database().await);
+    tests.env("DATABASE_URL_4", postgres::new_database().await).run().succeeded();
 }
 
 #[test]

@@ -1,8 +1,8 @@
 """What the chart renders, run: its settings through `check-config`, and whole installs on a real store, with the hooks,
 the servers, the probes, `helm test`, NOTES.txt and an upgrade, everything but Kubernetes itself.
 
-Takes from the environment: COUNTERSIGN_PROGRAM, GRPCURL, CSTEST_RUN_DIR, SCRATCH (a new folder of the run), and for
-PostgreSQL DATABASE_URL, DATABASE_URL_2 and DATABASE_URL_3 (empty databases).
+Takes from the environment: COUNTERSIGN_PROGRAM, GRPCURL, CSTEST_RUN_DIR, and for PostgreSQL DATABASE_URL and
+DATABASE_URL_2 to _4 (empty databases).
 """
 
 import json
@@ -10,7 +10,6 @@ import os
 import re
 import stat
 import subprocess
-import sys
 import unittest
 import urllib.error
 import urllib.request
@@ -19,30 +18,13 @@ import helm_python
 
 import chart
 import kubelet
+from install import PROGRAM, SCRATCH, Install, countersign, note_secret, shell
 
-PROGRAM, SCRATCH = os.environ["COUNTERSIGN_PROGRAM"], os.environ["SCRATCH"]
 # Where the chart says what, and no setting of the user may.
-OF_THE_CHART = {"config", "listen", "http-listen", "data-dir", "database-url", "database-url-file", "root-key-file"}
-# The chart opens no door for gateways that ask over plain HTTP: whoever reaches it may ask.
-NOT_IN_THE_CHART = {"gateway-listen", "gateway-max-connections"}
+OF_THE_CHART = {"config", "listen", "admin-listen", "http-listen", "gateway-listen", "data-dir", "database-url",
+                "database-url-file", "root-key-file"}
 # What only the file can say.
 WITHOUT_FLAG = {"gateway"}
-# A kubeconfig of nowhere: a dry run on the client's side asks no cluster.
-NOWHERE = """{"apiVersion": "v1", "kind": "Config", "current-context": "a", "users": [{"name": "a", "user": {}}],
-"clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:1"}}],
-"contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}]}"""
-
-
-def countersign(*args):
-    done = subprocess.run([PROGRAM, *args], capture_output=True, text=True, check=True, env={})
-    return done.stdout
-
-
-def note_secret(kind, secret):
-    """The run is searched for it when it is over."""
-    path = os.path.join(os.environ["CSTEST_RUN_DIR"], "canaries", f"helm-{os.getpid()}.txt")
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(f"{kind} {secret}\n")
 
 
 def pods_with_settings(documents):
@@ -81,7 +63,9 @@ class CheckConfig(unittest.TestCase):
                 continue
             wanted = ",".join(value) if isinstance(value, list) else str(value)
             self.assertEqual(settings[name], wanted, name)
-        self.assertTrue(settings["listen"].endswith(":50051") and settings["http-listen"].endswith(":8080"))
+        for name, port in (("listen", 50051), ("admin-listen", 50052), ("http-listen", 8080)):
+            self.assertTrue(settings[name].endswith(f":{port}"), settings[name])
+        self.assertEqual(settings["gateway-listen"].endswith(":8081"), values["gatewayHttp"]["enabled"])
         self.assertEqual(settings["data-dir"], pod.at("/var/lib/countersign/countersign-data"))
         given = values["rootKey"]["value"] or values["rootKey"]["existingSecret"]
         root_key = pod.at("/etc/countersign/root-key/root-key") if given else settings["data-dir"] + "/root-key"
@@ -109,170 +93,36 @@ class CheckConfig(unittest.TestCase):
 
     def test_the_chart_takes_every_setting_of_the_program_and_no_other(self):
         flags = set(re.findall(r"(?m)^ +--([a-z][a-z-]+) <", countersign("serve", "--help")))
-        self.assertLessEqual(OF_THE_CHART | NOT_IN_THE_CHART, flags)
+        self.assertLessEqual(OF_THE_CHART, flags)
         with chart.load() as loaded:
             of_schema = set(loaded.schema["properties"]["settings"]["properties"])
-        self.assertEqual(of_schema, flags - OF_THE_CHART - NOT_IN_THE_CHART | WITHOUT_FLAG)
+        self.assertEqual(of_schema, flags - OF_THE_CHART | WITHOUT_FLAG)
         self.assertEqual(set(chart.ALL_SETTINGS), of_schema, "tests/helm/chart.py renders them all")
 
+    def test_no_variable_overrides_what_the_chart_says(self):
+        flags = re.findall(r"(?m)^ +--([a-z][a-z-]+) <", countersign("serve", "--help"))
+        for name in ["COUNTERSIGN_" + flag.upper().replace("-", "_") for flag in flags] + ["COUNTERSIGN_ENDPOINT"]:
+            with self.subTest(name), self.assertRaisesRegex(helm_python.HelmRenderError, f"extraEnv: {name} would be"):
+                chart.render({"extraEnv": [{"name": name, "value": "a"}]})
 
-class Install:
-    """One release, from `helm install` on."""
-
-    def __init__(self, test, name, values, secrets):
-        self.test, self.name, self.values = test, name, values
-        self.folder = kubelet.emptied(os.path.join(SCRATCH, name))
-        self.cluster = kubelet.Cluster(secrets)
-        self.servers = []
-        test.addCleanup(self.kill)
-
-    def kill(self):
-        for server in self.servers:
-            server.kill()
-
-    def hooks(self, moment, documents):
-        """Runs the hooks of a moment in Helm's order, and removes what they leave when all have succeeded."""
-        hooks = kubelet.in_order(it for it in documents if moment in chart.hooks_of(it))
-        said = ""
-        for document in hooks:
-            self.cluster.apply([document])
-            if document["kind"] == "Job":
-                root = kubelet.emptied(os.path.join(self.folder, document["metadata"]["name"]))
-                done = kubelet.Pod(chart.pod_of(document)["spec"], self.cluster, PROGRAM, root).run()
-                self.test.assertEqual(done.returncode, 0, done)
-                said += done.stdout + done.stderr
-        self.cluster.delete(hooks)
-        return said
-
-    def roll_out(self, documents):
-        """Every replica of the workload, each on the volume of its ordinal."""
-        self.cluster.apply(it for it in documents if not chart.hooks_of(it))
-        self.workload = next(it for it in documents if it["kind"] in ("StatefulSet", "Deployment"))
-        for ordinal in range(self.workload["spec"]["replicas"]):
-            claim = os.path.join(self.folder, f"data-{ordinal}")
-            os.makedirs(claim, 0o700, exist_ok=True)
-            root = os.path.join(self.folder, f"pod-{ordinal}")
-            pod = kubelet.Pod(chart.pod_of(self.workload)["spec"], self.cluster, PROGRAM, root, {"data": claim})
-            log = os.path.join(os.environ["CSTEST_RUN_DIR"], "logs", f"helm-{self.name}-{ordinal}.log")
-            self.servers.append(pod.start(log))
-
-    def stop(self):
-        spec = chart.pod_of(self.workload)["spec"]
-        sleep = self.servers[0].pod.container["lifecycle"]["preStop"]["sleep"]["seconds"]
-        for server in self.servers:
-            self.test.assertEqual(server.stop(spec["terminationGracePeriodSeconds"] - sleep), 0)
-        self.servers = []
-
-    def probe(self):
-        for server in self.servers:
-            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-                url = f"http://{server.http}{server.pod.container[probe]['httpGet']['path']}"
-                kubelet.wait_until(f"{url} says yes", lambda url=url: answers(url))
-
-    def helm_test(self, documents):
-        """The pod of `helm test`, with the Service's name resolved to the first server, and then to nobody."""
-        document = next(it for it in documents if "test" in chart.hooks_of(it))
-        service = next(it for it in documents if it["kind"] == "Service" and it["spec"].get("clusterIP") != "None")
-        port = next(it["port"] for it in service["spec"]["ports"] if it["name"] == "grpc")
-        named = f"--endpoint=http://{service['metadata']['name']}:{port}"
-        pod = kubelet.Pod(document["spec"], self.cluster, PROGRAM, os.path.join(self.folder, "test"))
-        self.test.assertIn(named, pod.container["args"])
-        for address, code in ((self.servers[0].grpc, 0), ("127.0.0.1:1", 2)):
-            args = [f"--endpoint=http://{address}" if it == named else it for it in pod.container["args"]]
-            done = pod.run(args)
-            self.test.assertEqual(done.returncode, code, done)
-
-    def follow_the_notes(self, documents):
-        """Types what NOTES.txt says into a shell. Its last line is the grpcurl line; gives the reply."""
-        notes = self.notes()
-        lines = [line[2:] for line in notes.splitlines() if line.startswith(("  (", "  kubectl "))]
-        self.test.assertEqual(lines[-1], notes.splitlines()[-1].strip())
-        self.test.assertIn("grpcurl", lines[-1])
-        self.test.assertEqual([line.split()[0] for line in lines], ["(umask", "kubectl", "(set"])
-        server, folder = self.servers[0], kubelet.emptied(os.path.join(self.folder, "terminal"))
-        environment = self.terminal(documents, server)
-        # The port that port-forward would open.
-        lines[-1] = lines[-1].replace(" 127.0.0.1:50051 ", f" {server.grpc} ")
-        for line in lines:
-            done = subprocess.run(["sh", "-euc", line], cwd=folder, env=environment, capture_output=True, text=True,
-                                  timeout=kubelet.PATIENCE, check=False)
-            self.test.assertEqual((done.returncode, done.stderr), (0, ""), line)
-            if ".env" in line and "grpcurl" not in line:
-                self.test.assertEqual(stat.S_IMODE(os.stat(os.path.join(folder, "admin.env")).st_mode), 0o600)
-                with open(os.path.join(folder, "admin.env"), encoding="utf-8") as file:
-                    self.admin = dict(line.rstrip("\n").split("=", 1) for line in file)
-                note_secret("secret", self.admin["COUNTERSIGN_SECRET"])
-                if "bootstrap" in line:
-                    # It wrote to the database, and the server learns of it as of any change: in less than a second,
-                    # but a script may be faster.
-                    kubelet.wait_until("the server knows the credential", lambda: self.list_keys().returncode == 0)
-        reply = json.loads(done.stdout)
-        note_secret("secret", reply["secret"])
-        return reply
-
-    def notes(self):
-        """As `helm install` shows them; a dry run makes nothing."""
-        with helm_python.Config(kubeconfig_content=NOWHERE, namespace=chart.NAMESPACE, storage_driver="memory") as config:
-            release = config.install(chart.PATH, chart.RELEASE, self.values, namespace=chart.NAMESPACE, dry_run="client")
-        return release["notes"]
-
-    def terminal(self, documents, server):
-        """A shell's variables: grpcurl, and a kubectl that knows the pod, the Secrets and the Services."""
-        name = f"{self.workload['kind'].lower()}/{self.workload['metadata']['name']}"
-        pod = server.pod
-        # The command line within the pod finds the server where servers listen; here that is another port.
-        inside = pod.environment() | {"COUNTERSIGN_ENDPOINT": f"http://{server.grpc}"}
-        secrets = [it["metadata"]["name"] for it in documents if it["kind"] == "Secret" and not chart.hooks_of(it)]
-        secrets += [name for _, name in self.cluster.users]
-        services = {f"service/{it['metadata']['name']}": [f"50051:{one['port']}" for one in it["spec"]["ports"]
-                                                          if one["name"] == "grpc"]
-                    for it in documents if it["kind"] == "Service"}
-        return shell(self.folder, {
-            "namespace": chart.NAMESPACE, "services": services,
-            "pods": {name: {"program": PROGRAM, "folder": pod.folder(), "environment": inside}},
-            "secrets": {name: self.cluster.entries("Secret", name) for name in secrets}})
-
-    def rotate(self):
-        """The first admin's credential gets another secret, and the one in its Secret is worth nothing any more."""
-        more = self.admin | {"COUNTERSIGN_ENDPOINT": f"http://{self.servers[0].grpc}"}
-        words = ["keys", "rotate", self.admin["COUNTERSIGN_KEY_ID"], "--overlap", "0s", "--json"]
-        done = self.servers[0].pod.run(words, more)
-        self.test.assertEqual(done.returncode, 0, done)
-        self.admin["COUNTERSIGN_SECRET"] = json.loads(done.stdout)["secret"]
-        note_secret("secret", self.admin["COUNTERSIGN_SECRET"])
-
-    def keys(self):
-        """The keys that the first replica knows, asked as the administrator whom the notes made."""
-        done = self.list_keys()
-        self.test.assertEqual(done.returncode, 0, done)
-        return [json.loads(line)["keyId"] for line in done.stdout.splitlines()]
-
-    def list_keys(self):
-        more = self.admin | {"COUNTERSIGN_ENDPOINT": f"http://{self.servers[0].grpc}"}
-        return self.servers[0].pod.run(["keys", "list", "--json"], more)
-
-
-def shell(folder, state):
-    """The variables of a shell that finds grpcurl, countersign, and a kubectl which knows that state."""
-    bin_folder = kubelet.emptied(os.path.join(folder, "bin"))
-    with open(os.path.join(bin_folder, "kubectl"), "w", encoding="utf-8") as file:
-        kubectl = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kubectl.py")
-        file.write(f'#!/bin/sh\nexec "{sys.executable}" "{kubectl}" "$@"\n')
-    os.chmod(os.path.join(bin_folder, "kubectl"), 0o755)
-    os.symlink(os.environ["GRPCURL"], os.path.join(bin_folder, "grpcurl"))
-    os.symlink(PROGRAM, os.path.join(bin_folder, "countersign"))
-    state_file = os.path.join(folder, "kubectl.allow-secrets")
-    with open(state_file, "w", encoding="utf-8") as file:
-        json.dump(state, file)
-    return {"PATH": f"{bin_folder}:{os.environ['PATH']}", "KUBECTL_STATE": state_file}
-
-
-def answers(url):
-    try:
-        with urllib.request.urlopen(url, timeout=5) as reply:
-            return reply.status == 200
-    except urllib.error.HTTPError:
-        return False
+    def test_routes_that_overlap_are_named_by_the_lines_that_people_see(self):
+        routes = [{"path": "/v1/reports", "scopes": ["reports:read"]},
+                  {"path": "/v1/accounts/{account}", "scopes": [], "account": "{account}"},
+                  {"path": "/v1/accounts/mine", "scopes": ["accounts:read"]}]
+        documents = chart.documents({"settings": {"gateway": {"routes": routes}}})
+        cluster = kubelet.Cluster()
+        cluster.apply(documents)
+        _, spec = next(pods_with_settings(documents))
+        root, claim = (kubelet.emptied(os.path.join(SCRATCH, name)) for name in ("overlap", "overlap-claim"))
+        said = kubelet.Pod(spec, cluster, PROGRAM, root, {"data": claim}).run(["check-config"])
+        self.assertEqual(said.returncode, 2, said)
+        lines = [int(line) for line in re.findall(r"\bline (\d+)", said.stderr)]
+        self.assertEqual(len(set(lines)), 2, said.stderr)
+        text = cluster.entries("ConfigMap", "countersign")["countersign.toml"].splitlines()
+        blocks = ["\n".join(text[line - 1:]).split("[[")[1] for line in lines]
+        self.assertIn('"/v1/accounts/{account}"', blocks[0])
+        self.assertIn('"/v1/accounts/mine"', blocks[1])
+        self.assertTrue(all(text[line - 1].strip() == "[[gateway.routes]]" for line in lines), lines)
 
 
 class Story(unittest.TestCase):
@@ -283,6 +133,7 @@ class Story(unittest.TestCase):
         said = release.hooks("pre-install", documents)
         release.roll_out(documents)
         release.probe()
+        release.scrape()
         release.helm_test(documents)
         reply = release.follow_the_notes(documents)
         self.assertEqual(reply["key"]["accountId"], "acme")
@@ -301,9 +152,38 @@ class Story(unittest.TestCase):
 
 
 class Sqlite(Story):
+    def test_settings_that_the_program_does_not_take_change_nothing(self):
+        release, good = Install(self, "sqlite-mistaken", {}, {}), chart.documents({})
+        release.hooks("pre-install", good)
+        release.roll_out(good)
+        before = dict(release.cluster.objects)
+        mistaken = chart.documents({"settings": {"max-staleness": "a while"}}, upgrade=True)
+        self.assertIn("max-staleness", release.hooks("pre-upgrade", mistaken, fails="countersign-check-config"))
+        left = {name: it for name, it in release.cluster.objects.items() if not chart.hooks_of(it)}
+        self.assertEqual(left, before)
+        release.probe()
+        release.stop()
+
+    def test_the_pods_user_owns_what_it_writes_and_writes_nothing_without_its_group(self):
+        """So the other tests notice a user, a group or a mode that is wrong. By anybody but root they can't be."""
+        release, documents = Install(self, "sqlite-user", {}, {}), chart.documents({})
+        release.roll_out(documents)
+        release.stop()
+        written = [os.path.join(release.folder, "data-0", name) for name in ("countersign.db", "root-key", "admin.env")]
+        owner = 65532 if kubelet.AS_ROOT else os.geteuid()
+        self.assertEqual({os.stat(path).st_uid for path in written}, {owner})
+        if kubelet.AS_ROOT:
+            spec = chart.pod_of(release.workload)["spec"]
+            del spec["securityContext"]["fsGroup"]
+            claim = kubelet.emptied(os.path.join(release.folder, "no-group"))
+            done = kubelet.Pod(spec, release.cluster, PROGRAM, os.path.join(release.folder, "other"), {"data": claim}).run()
+            self.assertEqual((done.returncode, os.listdir(claim)), (2, []), done)
+            self.assertRegex(done.stderr, "(?i)permission denied")
+
     def test_the_default_values_are_enough(self):
         release, said = self.story("defaults", {})
-        self.assertEqual(said, "", "there is nothing to migrate and nobody to install")
+        self.assertNotRegex(said, "up to date|installed", "there is nothing to migrate and nobody to install")
+        self.assertEqual(said.count("max-staleness = "), 2, "the settings were checked twice")
         kept = sorted(os.listdir(os.path.join(release.folder, "data-0")))
         self.assertLessEqual({"admin.env", "countersign.db", "root-key"}, set(kept))
         with open(os.path.join(release.folder, "data-0", "root-key"), encoding="utf-8") as file:
@@ -312,11 +192,18 @@ class Sqlite(Story):
 
     def test_it_takes_a_root_key_and_a_credential_of_the_users(self):
         root_key, admin = countersign("root-key", "generate"), countersign("keys", "mint")
-        values = {"rootKey": {"value": root_key}, "adminCredential": {"existingSecret": "mine"}}
+        values = {"rootKey": {"value": root_key}, "adminCredential": {"existingSecret": "mine"},
+                  "gatewayHttp": {"enabled": True}, "settings": {"gateway-unknown-routes": "verify"}}
         release, _ = self.story("sqlite-secrets", values, {"mine": {"admin.env": admin}})
         note_secret("root-key", root_key.strip().partition(":")[2])
         self.assertIn(release.admin["COUNTERSIGN_KEY_ID"], admin)
         self.assertNotIn("root-key", os.listdir(os.path.join(release.folder, "data-0")), "none was made besides")
+        asked = urllib.request.Request(f"http://{release.servers[0].gateways}/v1/forward-auth", headers={
+            "x-forwarded-method": "GET", "x-forwarded-uri": "/v1/reports", "x-forwarded-for": "192.0.2.1"})
+        with self.assertRaises(urllib.error.HTTPError) as denied:
+            urllib.request.urlopen(asked, timeout=5)
+        self.assertEqual(denied.exception.code, 401, "the door for gateways answers, and lets nobody in without a key")
+        denied.exception.close()
         release.stop()
 
         # Taken away later, it leaves nothing behind that would be taken for a credential.
@@ -324,7 +211,7 @@ class Sqlite(Story):
         release.roll_out(chart.documents({"rootKey": {"value": root_key}}, upgrade=True))
         self.assertNotIn("admin.env", os.listdir(os.path.join(release.folder, "data-0")))
         self.assertIn("with whoever bootstrapped this store", "".join(release.servers[0].banner))
-        more = {"COUNTERSIGN_ENDPOINT": f"http://{release.servers[0].grpc}"}
+        more = {"COUNTERSIGN_ENDPOINT": f"http://{release.servers[0].admin}"}
         done = release.servers[0].pod.run(["keys", "list"], more)
         self.assertRegex(done.stderr, "UNAUTHENTICATED")
         self.assertTrue(release.keys())
@@ -339,9 +226,10 @@ class Postgres(Story):
         hidden = [secret.strip().rpartition(sign)[2] for secret, sign in ((root_key, ":"), (admin, "="))]
         values = helm_python.values_from_yaml(readme_block("yaml values"))
         release, said = self.story("postgres", values, {"countersign-secrets": secrets}, hidden)
-        self.assertRegex(said, "up to date\nthe credential .* is installed\n.*up to date\n")
+        self.assertRegex(said, r"(?s)max-staleness = .*up to date\nthe credential \S+ is installed\n"
+                               r".*max-staleness = .*up to date\nthe store has an administrator already")
         replicas = release.servers[0].pod.run(["replicas", "--json"], release.admin | {
-            "COUNTERSIGN_ENDPOINT": f"http://{release.servers[0].grpc}"})
+            "COUNTERSIGN_ENDPOINT": f"http://{release.servers[0].admin}"})
         self.assertEqual(len(replicas.stdout.splitlines()), 3, replicas)
         for ordinal in range(3):
             self.assertIn("high-water.json", os.listdir(os.path.join(release.folder, f"data-{ordinal}")))
@@ -376,6 +264,29 @@ class Postgres(Story):
         release, said = self.story("postgres-bare", values, {"mine": {"another-name": root_key}})
         self.assertNotIn("is installed", said)
         release.stop()
+
+
+    def test_an_upgrade_mends_an_install_that_failed(self):
+        """The first try found no database. Helm then counts the release as there, and upgrades it."""
+        root_key, admin = countersign("root-key", "generate"), countersign("keys", "mint")
+        note_secret("root-key", root_key.strip().partition(":")[2])
+        url = os.environ["DATABASE_URL_4"]
+        values = {"database": {"type": "postgres", "url": chart.URL}, "rootKey": {"value": root_key},
+                  "adminCredential": {"value": admin}}
+        release = Install(self, "postgres-mended", values, {})
+        release.hooks("pre-install", chart.documents(values), fails="countersign-migrate")
+        release.values = chart.merged(values, {"database": {"url": url}})
+        documents = chart.documents(release.values, upgrade=True)
+        self.assertIn("is installed", release.hooks("pre-upgrade", documents))
+        release.roll_out(documents)
+        release.probe()
+        self.assertEqual(release.follow_the_notes(documents)["key"]["accountId"], "acme")
+        release.stop()
+
+
+def tearDownModule():
+    """A copy of the program, which the search for secrets need not read."""
+    os.remove(PROGRAM)
 
 
 def readme_block(note):

@@ -13,9 +13,9 @@ import chart
 sys.path.insert(0, os.path.join(chart.ROOT, "helm"))
 import values_table  # noqa: E402
 
-# Groups whose entries are not the chart's: of Kubernetes, of the server.
-OPEN = {"settings", "commonLabels", "podSecurityContext", "containerSecurityContext", "resources",
-        "migration.resources"}
+# Groups whose entries are not the chart's: of Kubernetes, of OpenTelemetry, of the server.
+OPEN = {"settings", "affinity", "otel.resourceAttributes", "otel.variables", "commonLabels", "podSecurityContext",
+        "containerSecurityContext", "resources", "hooks.resources"}
 
 
 def leaves(values, at=()):
@@ -47,24 +47,72 @@ ANOTHER = {
     "database.url": "postgres://another@h/d",
     "rootKey.value": "2:" + "B" * 43 + "=",
     "settings": {"log": "warn"},
-    "extraEnv": [{"name": "A", "value": "b"}], "extraVolumes": [{"name": "another", "emptyDir": {}}],
-    "extraVolumeMounts": [{"name": "another", "mountPath": "/another"}],
-    "listenAddress": "::", "service.type": "NodePort",
+    "otel.endpoint": "https://another:4317", "otel.protocol": "grpc",
+    "otel.sampler": "always_off", "otel.samplerArg": "0.5",
+    "otel.variables": {"OTEL_SERVICE_NAME": "another"},
+    "extraEnv": [{"name": "A", "value": "b"}], "extraVolumes": [{"name": "ca", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "ca", "mountPath": "/another"}],
+    "adminCredential.value": "COUNTERSIGN_KEY_ID=another\nCOUNTERSIGN_SECRET=one\n",
+    "externalService.type": "NodePort", "externalService.loadBalancerSourceRanges": ["198.51.100.1/32"],
+    "externalService.externalTrafficPolicy": "Cluster", "gatewayHttp.from": [{"podSelector": {}}],
+    "image.repository": "example.com/another", "resources": {"requests": {"cpu": 7}},
+    "hooks.resources": {"limits": {"memory": "7Mi"}}, "affinity": {"podAffinity": {"a": "another"}},
+    "listenAddress": "::",
     "persistence.size": "7Gi", "persistence.accessModes": ["ReadWriteOncePod"],
     "persistence.whenDeleted": "Delete", "persistence.whenScaled": "Delete",
     "topologySpread.topologyKeys": ["another"], "topologySpread.whenUnsatisfiable": "DoNotSchedule",
-    "networkPolicy.verification": [{"ipBlock": {"cidr": "198.51.100.0/24"}}],
+    "networkPolicy.verification": [{"ipBlock": {"cidr": "198.51.100.1/32"}}],
     "networkPolicy.administration": [{"ipBlock": {"cidr": "198.51.100.0/24"}}],
+    "networkPolicy.metrics": [{"ipBlock": {"cidr": "198.51.100.0/24"}}],
+    "serviceMonitor.interval": "7s", "serviceMonitor.scrapeTimeout": "7s",
+    "prometheusRule.extraGroups": [{"name": "another", "rules": [{"alert": "A", "expr": "1"}]}],
     "tolerations": [{"operator": "Exists"}],
-    "podSecurityContext": {"runAsUser": 1000}, "containerSecurityContext": {"capabilities": {"add": ["A"]}},
+    "podSecurityContext": {"runAsUser": 1000}, "containerSecurityContext": {"runAsUser": 1000},
     "terminationGracePeriodSeconds": 300, "serviceAccount.create": False,
 }
 # What else has to be said for a value to show.
 FULL = chart.merged(chart.EXISTING, chart.EVERYTHING)
+# Where nothing is measured, nothing is scraped.
+UNMEASURED = chart.merged(FULL, {"serviceMonitor": {"enabled": False}, "prometheusRule": {"enabled": False}})
+NODE_PORT = chart.merged(FULL, {"externalService": {"loadBalancerSourceRanges": []}})
 AMONG = {
+    "externalService.type": NODE_PORT,
+    "otel.disabled": UNMEASURED,
     "database.url": chart.OWN, "rootKey.value": chart.OWN, "adminCredential.value": chart.OWN,
     "replicas": chart.OWN, "fullnameOverride": {}, "nameOverride": {},
 }
+
+
+# Values of the right type at the top, that Kubernetes would refuse halfway through an install, or that would make
+# another thing of the pods than the chart promises.
+BELOW = [
+    ("fullnameOverride", "Bad_Name"), ("fullnameOverride", "1a"), ("nameOverride", "a.b"), ("nameOverride", "A"),
+    ("commonLabels", {"a": "no spaces"}), ("podLabels", {"a b": "c"}), ("podLabels", {"a": 1}),
+    ("image.repository", "no spaces"), ("image.tag", "a:b"), ("imagePullSecrets", [{"name": "A"}]),
+    ("podSecurityContext.runAsUser", "abc"), ("podSecurityContext.runAsUser", 0),
+    ("podSecurityContext.runAsNonRoot", False), ("podSecurityContext.fsgroup", 1),
+    ("podSecurityContext.seccompProfile", {"type": "Unconfined"}),
+    ("containerSecurityContext.privileged", True), ("containerSecurityContext.allowPrivilegeEscalation", True),
+    ("containerSecurityContext.readOnlyRootFilesystem", False), ("containerSecurityContext.runAsUser", 0),
+    ("containerSecurityContext.capabilities", {"drop": []}),
+    ("containerSecurityContext.capabilities", {"add": ["NET_ADMIN"], "drop": ["ALL"]}),
+    ("networkPolicy.verification", [{"ipBlock": {"cidr": 7}}]),
+    ("networkPolicy.verification", [{"ipBlock": {"cidr": "192.0.2.1"}}]),
+    ("networkPolicy.verification", [{"ipBlock": {"except": ["192.0.2.1/32"]}}]),
+    ("networkPolicy.administration", [{"ipBlock": {"cidr": "192.0.2.0/24"}, "podSelector": {}}]),
+    ("networkPolicy.metrics", [{"namespaceSelector": {"name": "monitoring"}}]), ("networkPolicy.metrics", [{}]),
+    ("gatewayHttp.from", [{"podSelector": {"matchLabels": {"a": 1}}}]),
+    ("externalService.loadBalancerSourceRanges", ["everybody"]), ("externalService.type", "ClusterIP"),
+    ("podDisruptionBudget.maxUnavailable", "0%"), ("podDisruptionBudget.maxUnavailable", "101%"),
+    ("podDisruptionBudget.maxUnavailable", 0), ("autoscaling.minReplicas", 0),
+    ("extraEnv", [{"name": "A", "value": 1}]), ("extraEnv", [{"name": "A B", "value": ""}]),
+    ("extraEnv", [{"name": "A", "valueFrom": {"secret": {"name": "a", "key": "b"}}}]),
+    ("extraVolumes", [{"name": "a"}]), ("extraVolumes", [{"name": "A", "emptyDir": {}}]),
+    ("extraVolumeMounts", [{"name": "a", "mountPath": "relative"}]),
+    ("resources", {"request": {"cpu": 1}}), ("resources", {"limits": {"memory": "1 GB"}}),
+    ("hooks.resources", {"limits": {"memory": ["1Gi"]}}),
+    ("tolerations", [{"operator": "Is"}]), ("affinity", {"podAfinity": {}}),
+]
 
 
 def another(path, value):
@@ -142,6 +190,31 @@ class Schema(unittest.TestCase):
                 chart.render(with_value(path, WRONG[type(value)]))
             self.assertIn("/" + path.replace(".", "/"), str(refused.exception))
 
+    def test_what_kubernetes_would_refuse_below_a_value_is_refused_here(self):
+        """Groups of Kubernetes' own, and forms that a type alone does not say."""
+        for path, wrong in BELOW:
+            with self.subTest(path, wrong=wrong), self.assertRaises(helm_python.HelmValuesError) as refused:
+                chart.render(chart.merged(FULL, with_value(path, wrong)))
+            # Of a wrong name in a map, Helm says the name alone, or the map.
+            group, _, name = path.replace(".", "/").rpartition("/")
+            self.assertRegex(str(refused.exception),
+                             f"at '/{group}/?{name}[/']|invalid propertyName|'{name}' not allowed")
+
+    def test_what_is_documented_below_a_value_is_taken(self):
+        for path, right in (
+                ("podSecurityContext", {"runAsUser": None, "runAsGroup": None, "fsGroup": None}),
+                ("podSecurityContext.supplementalGroups", [1000]), ("fullnameOverride", "keys-1"),
+                ("containerSecurityContext.seccompProfile", {"type": "Localhost", "localhostProfile": "a.json"}),
+                ("podDisruptionBudget.maxUnavailable", "34%"), ("podDisruptionBudget.maxUnavailable", "100%"),
+                ("resources", {"requests": {"cpu": 1, "memory": "1.5Gi", "example.com/gpu": 1}}),
+                ("networkPolicy.metrics", [{"ipBlock": {"cidr": "::/0", "except": ["2001:db8::/32"]}}]),
+                ("networkPolicy.metrics", [{"podSelector": {"matchExpressions": [
+                    {"key": "a", "operator": "In", "values": ["b"]}]}, "namespaceSelector": {}}]),
+                ("tolerations", [{"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 7}]),
+                ("image.repository", "registry.example.com:5000/a/b"), ("commonLabels", {"example.com/a.b": ""})):
+            with self.subTest(path, right=right):
+                chart.render(chart.merged(FULL, with_value(path, right)))
+
     def test_an_unknown_name_is_refused(self):
         groups = {path.rpartition(".")[0] for path in LEAVES} | {"settings"}
         for group in sorted(groups):
@@ -155,6 +228,14 @@ class Schema(unittest.TestCase):
                             ("verify-auth", False), ("log-format", "xml"), ("max-staleness", 30), ("listen", "[::]:1")):
             with self.subTest(name, wrong=wrong), self.assertRaises(helm_python.HelmValuesError):
                 chart.render({"settings": {name: wrong}})
+
+    def test_a_wrong_value_of_telemetry_is_refused(self):
+        for name, wrong in (("endpoint", "collector:4317"), ("protocol", "http/json"), ("sampler", "sometimes"),
+                            ("samplerArg", 0.1), ("samplerArg", "10%"), ("resourceAttributes", {"a": "b,c=d"}),
+                            ("resourceAttributes", {"a": "$(HOME)"}), ("variables", {"PATH": "/tmp"}),
+                            ("variables", {"OTEL_BSP_MAX_QUEUE_SIZE": [1]})):
+            with self.subTest(name, wrong=wrong), self.assertRaises(helm_python.HelmValuesError):
+                chart.render({"otel": {name: wrong}})
 
     def test_no_error_quotes_a_secret(self):
         secret = "hunter2"
@@ -179,6 +260,36 @@ class Templates(unittest.TestCase):
                     among, change = {}, chart.OWN  # it needs the others of its kind
                 same = chart.render(among) == chart.render(chart.merged(among, change))
                 self.assertFalse(same, "it changes nothing")
+
+    def test_the_notes_warn_of_what_the_values_open(self):
+        def notes(values):
+            return " ".join(chart.render(values)["countersign/templates/NOTES.txt"].split())
+        outside = {"externalService": {"enabled": True}, "networkPolicy": {"verification": [
+            {"ipBlock": {"cidr": "198.51.100.0/24"}}]}}
+        door = {"gatewayHttp": {"enabled": True}}
+        for warning, values in (("by the Service countersign-external, and what goes over it is not encrypted", outside),
+                                ("Nobody reaches the door for gateways over plain HTTP yet", door)):
+            self.assertIn(warning, notes(values))
+            self.assertNotIn(warning, notes({}))
+        named = notes(chart.merged(door, {"gatewayHttp": {"from": [{"podSelector": {}}]}}))
+        self.assertIn("countersign-gateway.apps.svc:8081", named)
+        self.assertNotIn("Nobody reaches", named)
+
+    def test_what_an_upgrade_can_not_change_is_said(self):
+        """Kubernetes takes changes of a StatefulSet in few places, and an object of another name is another one."""
+        fixed = ("selector", "volumeClaimTemplates", "serviceName", "podManagementPolicy")
+        kept = chart.merged(FULL, {"persistence": {"enabled": True}})
+        rows = {path: meaning for path, _, meaning in values_table.rows(values_table.read("values.yaml"))}
+
+        def state(values):
+            server = next(it for it in chart.documents(values) if it["kind"] in ("StatefulSet", "Deployment"))
+            return server["metadata"]["name"], server["kind"] == "StatefulSet" and [server["spec"][name] for name in fixed]
+        for path in set(LEAVES) - {"database.type", "persistence.enabled"}:
+            among = AMONG.get(path, kept)
+            value = value_at(chart.merged(chart.default_values(), among), path)
+            changed = state(chart.merged(among, with_value(path, another(path, value))))
+            with self.subTest(path):
+                self.assertEqual(state(among) != changed, "can't be changed by an upgrade" in rows[path])
 
     def test_pods_are_replaced_when_their_settings_change(self):
         def template(values):
@@ -217,10 +328,58 @@ class Refusals(unittest.TestCase):
         "two credentials": ({"adminCredential": {"value": "a", "existingSecret": "a"}},
                             "adminCredential.value and adminCredential.existingSecret are both given"),
         "no root key": ({"rootKey": {"value": "1:short"}}, "rootKey.value must be lines of the form"),
+        "a credential of another form": ({"adminCredential": {"value": "hunter"}}, "must be the two lines COUNTERSIGN_KEY_ID="),
+        "half a credential": ({"adminCredential": {"value": "COUNTERSIGN_KEY_ID=a\n"}}, "must be the two lines"),
+        "one half twice": ({"adminCredential": {"value": "COUNTERSIGN_KEY_ID=a\nCOUNTERSIGN_KEY_ID=b"}},
+                           "must be the two lines"),
+        "an empty half": ({"adminCredential": {"value": "COUNTERSIGN_KEY_ID=a\nCOUNTERSIGN_SECRET="}},
+                          "must be the two lines"),
+        "a selector's label for all": ({"commonLabels": {"app.kubernetes.io/name": "mine"}},
+                                       "commonLabels: the label app.kubernetes.io/name is the chart's own"),
+        "a selector's label for pods": ({"podLabels": {"app.kubernetes.io/component": "mine"}},
+                                        "podLabels: the label app.kubernetes.io/component is the chart's own"),
+        "a selector's label for hooks": ({"hooks": {"podLabels": {"helm.sh/chart": "mine"}}},
+                                         "hooks.podLabels: the label helm.sh/chart"),
+        "a variable of OpenTelemetry's": ({"extraEnv": [{"name": "OTEL_SDK_DISABLED", "value": "true"}]},
+                                          "extraEnv: say OTEL_SDK_DISABLED as otel.disabled"),
+        "a variable of the chart's": ({"extraEnv": [{"name": "K8S_POD_NAME", "value": "a"}]}, "is the chart's own"),
+        "a volume of the chart's": ({"extraVolumes": [{"name": "data", "emptyDir": {}}]},
+                                    "a volume named data is there already"),
+        "a volume twice": ({"extraVolumes": [{"name": "a", "emptyDir": {}}, {"name": "a", "emptyDir": {}}]},
+                           "two are named a"),
+        "a mount of nothing": ({"extraVolumeMounts": [{"name": "a", "mountPath": "/a"}]}, "there is no volume a"),
+        "a mount over the store": ({"extraVolumes": [{"name": "a", "emptyDir": {}}], "extraVolumeMounts": [
+            {"name": "a", "mountPath": "/var/lib/countersign"}]}, "would hide /var/lib/countersign/countersign-data"),
+        "a mount over the secrets": ({"extraVolumes": [{"name": "a", "emptyDir": {}}], "extraVolumeMounts": [
+            {"name": "a", "mountPath": "/etc/countersign/root-key"}]}, "or lie in it"),
+        "two ports of one number": ({"service": {"httpPort": 50051}}, "service.grpcPort and service.httpPort are both 50051"),
+        "open to the outside, and closed": ({"externalService": {"enabled": True}},
+                                            "networkPolicy.verification lists no ipBlock: nobody outside"),
+        "addresses of no balancer": (chart.merged(FULL, {"externalService": {"type": "NodePort"}}),
+                                     "is for externalService.type=LoadBalancer"),
+        "scaled by nothing": (chart.merged(chart.OWN, {"autoscaling": {"enabled": True}, "resources": {
+            "requests": {"cpu": None}}}), "resources.requests.cpu is not given"),
         "another database": ({"database": {"url": "mysql://h/d"}}, "must begin with postgres://"),
         "fewest above most": (chart.merged(chart.OWN, {"autoscaling": {"minReplicas": 9}}), "is more than"),
         "no time to end": ({"terminationGracePeriodSeconds": 14}, "would be killed with requests in hand"),
+        "scraped though disabled": ({"otel": {"disabled": True}, "serviceMonitor": {"enabled": True}},
+                                    "serviceMonitor.enabled, but otel.disabled.*/metrics is 404"),
+        "alerts though disabled": ({"otel": {"disabled": True}, "prometheusRule": {"enabled": True}},
+                                   "prometheusRule.enabled, but otel.disabled"),
+        "a password in an endpoint": ({"otel": {"endpoint": "https://a:hunter2@collector"}},
+                                      "^(?!.*hunter2)(?s:.*)otel.endpoint must hold no user and no password"),
+        "an endpoint twice": ({"otel": {"variables": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a"}}},
+                              "otel.variables.OTEL_EXPORTER_OTLP_ENDPOINT: say it as otel.endpoint"),
+        "headers for all to read": ({"otel": {"variables": {"OTEL_EXPORTER_OTLP_HEADERS": "a=b"}}},
+                                    "OTEL_EXPORTER_OTLP_HEADERS: say it as otel.existingSecret"),
     }
+
+    def test_a_release_that_no_service_can_be_named_after_is_refused(self):
+        with chart.load() as loaded:
+            for release in ("1st", "keys.prod"):
+                with self.subTest(release), self.assertRaisesRegex(helm_python.HelmRenderError, "begins with a letter"):
+                    loaded.render({}, name=release, namespace=chart.NAMESPACE, is_install=True)
+                loaded.render({"fullnameOverride": "keys"}, name=release, namespace=chart.NAMESPACE, is_install=True)
 
     def test_what_can_not_work_is_refused_with_the_reason(self):
         for name, (values, reason) in self.CASES.items():

@@ -7,6 +7,6 @@ mod metrics;
 mod otlp;
 pub mod page;
 mod page_of_variables;
-mod prometheus;
+pub mod prometheus;
 mod receiver;
 mod variables;

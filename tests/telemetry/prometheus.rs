@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
 
 use super::page::get;
@@ -19,11 +20,20 @@ pub struct Prometheus {
 impl Prometheus {
     /// One that scrapes the pages at this URL.
     pub async fn scraping(http: &str) -> Self {
+        Self::start(http, "").await
+    }
+
+    /// One that also looks at alert rules.
+    pub async fn with_rules(http: &str, rules: &Path) -> Self {
+        Self::start(http, &format!("rule_files: [\"{}\"]\n", rules.display())).await
+    }
+
+    async fn start(http: &str, more: &str) -> Self {
         let target = http.strip_prefix("http://").expect("the pages are not encrypted");
         let name = run::unique_name();
         let folder = run::new_data_dir(&format!("{name}-prometheus"));
         let settings = format!(
-            "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\n\
+            "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\n{more}\
              scrape_configs: [{{job_name: countersign, static_configs: [{{targets: [\"{target}\"]}}]}}]\n"
         );
         let file = folder.join("prometheus.yml");
@@ -60,6 +70,19 @@ impl Prometheus {
             .arg(format!("{}/-/ready", self.url))
             .run();
         reply.stdout == "200"
+    }
+
+    /// The alerts of its rules, each with its state; `None` while not every rule has been looked at with success.
+    pub fn alerts(&self) -> Option<Vec<(String, String)>> {
+        let answer = get(&format!("{}/api/v1/rules", self.url), &[]);
+        let json: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+        let groups = json["data"]["groups"].as_array().expect("groups of rules").iter();
+        let rules: Vec<_> =
+            groups.flat_map(|group| group["rules"].as_array().expect("rules")).collect();
+        let all_well = rules.iter().all(|rule| rule["health"] == "ok");
+        let alerts = rules.iter().filter(|rule| rule["type"] == "alerting");
+        let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+        all_well.then(|| alerts.map(|rule| (text(&rule["name"]), text(&rule["state"]))).collect())
     }
 
     /// What it knows by now of an expression: labels and value of each series.

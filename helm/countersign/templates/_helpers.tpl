@@ -27,7 +27,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: server
 {{- end -}}
 
-{{/* All labels of an object. Called with a list: the root, and the component. */}}
+{{/* All labels of an object. Called with a list: the root, the component, and the user's labels of this kind of object,
+which win over those of all objects. */}}
 {{- define "countersign.labels" -}}
 {{- $root := index . 0 -}}
 {{ include "countersign.releaseLabels" $root }}
@@ -35,7 +36,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
-{{- with $root.Values.commonLabels }}
+{{- with merge dict (index . 2) $root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
@@ -70,6 +71,11 @@ an empty volume believes what it finds. Whoever accepts that for stateless pods 
 
 {{- define "countersign.manyReplicas" -}}
 {{- if or .Values.autoscaling.enabled (gt (int .Values.replicas) 1) }}true{{ end -}}
+{{- end -}}
+
+{{/* Where the command line within the pod finds what listens on every address. */}}
+{{- define "countersign.loopback" -}}
+{{- get (dict "0.0.0.0" "127.0.0.1" "::" "::1") . | default . -}}
 {{- end -}}
 
 {{/* host:port for a listener; an IPv6 address stands in brackets. */}}

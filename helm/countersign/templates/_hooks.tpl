@@ -5,8 +5,8 @@ helm.sh/hook-weight: "-5"
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 
-{{/* A Job that runs one command of the program on the database. A failed one stays for its log to be read; nothing
-secret is in it. Called with a dict: root, name, account, hooks, weight, args. */}}
+{{/* A Job that runs one command of the program before the release's own objects are made or changed. A failed one
+stays for its log to be read; nothing secret is in it. Called with a dict: root, name, account, weight, args. */}}
 {{- define "countersign.hookJob" -}}
 {{- $root := .root -}}
 apiVersion: batch/v1
@@ -14,18 +14,29 @@ kind: Job
 metadata:
   name: {{ include "countersign.fullname" $root }}-{{ .name }}
   labels:
-    {{- include "countersign.labels" (list $root .name) | nindent 4 }}
+    {{- include "countersign.labels" (list $root .name dict) | nindent 4 }}
   annotations:
-    helm.sh/hook: {{ .hooks }}
+    helm.sh/hook: pre-install,pre-upgrade
     helm.sh/hook-weight: {{ .weight | quote }}
     helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 spec:
-  backoffLimit: {{ int $root.Values.migration.backoffLimit }}
-  activeDeadlineSeconds: {{ int $root.Values.migration.activeDeadlineSeconds }}
+  backoffLimit: {{ int $root.Values.hooks.backoffLimit }}
+  activeDeadlineSeconds: {{ int $root.Values.hooks.activeDeadlineSeconds }}
+  {{- if eq .name "check-config" }}
+  # What is wrong with a setting is wrong at every try.
+  podFailurePolicy:
+    rules:
+      - action: FailJob
+        onExitCodes: {containerName: check-config, operator: In, values: [2]}
+  {{- end }}
   template:
     metadata:
       labels:
-        {{- include "countersign.labels" (list $root .name) | nindent 8 }}
+        {{- include "countersign.labels" (list $root .name $root.Values.hooks.podLabels) | nindent 8 }}
+      {{- with $root.Values.hooks.podAnnotations }}
+      annotations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
     spec:
       {{- include "countersign.podBasics" (list $root .account) | nindent 6 }}
       restartPolicy: Never
@@ -35,11 +46,11 @@ spec:
           args: {{ toJson .args }}
           env:
             {{- include "countersign.configEnv" $root | nindent 12 }}
-            {{- with $root.Values.extraEnv }}
-            {{- toYaml . | nindent 12 }}
+            {{- if eq .name "check-config" }}
+            {{- include "countersign.otelEnv" $root | nindent 12 }}
             {{- end }}
           resources:
-            {{- toYaml $root.Values.migration.resources | nindent 12 }}
+            {{- toYaml $root.Values.hooks.resources | nindent 12 }}
           volumeMounts:
             {{- include "countersign.configMounts" $root | nindent 12 }}
             {{- if eq .name "bootstrap" }}

@@ -71,6 +71,9 @@ names of objects that the chart makes. */}}
 {{- define "countersign.configEnv" -}}
 - name: COUNTERSIGN_CONFIG
   value: /etc/countersign/config/countersign.toml
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{/* On SQLite a server whose store is empty installs the credential that lies in its folder, and makes one if none
@@ -83,10 +86,7 @@ does. So a credential that was given is mounted there: it counts once, and a rot
 {{- define "countersign.serverPod" -}}
 metadata:
   labels:
-    {{- include "countersign.labels" (list . "server") | nindent 4 }}
-    {{- with .Values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "countersign.labels" (list . "server" .Values.podLabels) | nindent 4 }}
   annotations:
     # Settings are read at the start: a change of them is a change of the pods.
     checksum/settings: {{ include "countersign.settings" . | sha256sum }}
@@ -128,12 +128,19 @@ spec:
       workingDir: {{ include "countersign.dataDir" . | dir }}
       env:
         {{- include "countersign.configEnv" . | nindent 8 }}
-        {{- with .Values.extraEnv }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+        # For the command line in this pod, which administers.
+        - name: COUNTERSIGN_ENDPOINT
+          value: http://{{ include "countersign.listen" (list (include "countersign.loopback" .Values.listenAddress) 50052) }}
+        {{- include "countersign.otelEnv" . | nindent 8 }}
       ports:
         - name: grpc
           containerPort: 50051
+        - name: grpc-admin
+          containerPort: 50052
+        {{- if .Values.gatewayHttp.enabled }}
+        - name: gateway
+          containerPort: 8081
+        {{- end }}
         - name: http
           containerPort: 8080
       # /livez answers from the first moment on, also while a large store is read; /readyz when it is.

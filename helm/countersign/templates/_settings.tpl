@@ -4,22 +4,26 @@
 for, so that `kubectl exec … -- countersign keys list` finds the credential that a server on SQLite has made. */}}
 {{- define "countersign.dataDir" -}}/var/lib/countersign/countersign-data{{- end -}}
 
-{{/* What Helm's own toToml can't: integers stay integers. Called with one value of any kind. */}}
+{{/* What Helm's own toToml can't: integers stay integers. Called with a value that is no table. */}}
 {{- define "countersign.toml" -}}
-{{- if kindIs "map" . -}}
-{ {{- range $i, $key := keys . | sortAlpha -}}
-{{- if $i }},{{ end }} {{ $key | toJson }} = {{ include "countersign.toml" (index $ $key) }}
-{{- end }} }
-{{- else if kindIs "slice" . -}}
+{{- if kindIs "slice" . -}}
 [{{- range $i, $one := . -}}{{- if $i }}, {{ end }}{{ include "countersign.toml" $one }}{{- end -}}]
 {{- else -}}
 {{ toJson . }}
 {{- end -}}
 {{- end -}}
 
+{{/* Tables come last in TOML: what stood below one would be its own. Each route has lines of its own, since the
+program names routes by the lines that they begin in. */}}
 {{- define "countersign.settings" -}}
-listen = {{ include "countersign.listen" (list .Values.listenAddress 50051) | toJson }}
-http-listen = {{ include "countersign.listen" (list .Values.listenAddress 8080) | toJson }}
+{{- $values := .Values -}}
+{{- $listen := $values.listenAddress -}}
+listen = {{ include "countersign.listen" (list $listen 50051) | toJson }}
+admin-listen = {{ include "countersign.listen" (list $listen 50052) | toJson }}
+http-listen = {{ include "countersign.listen" (list $listen 8080) | toJson }}
+{{- if $values.gatewayHttp.enabled }}
+gateway-listen = {{ include "countersign.listen" (list $listen 8081) | toJson }}
+{{- end }}
 data-dir = {{ include "countersign.dataDir" . | toJson }}
 {{- if include "countersign.isPostgres" . }}
 database-url-file = "/etc/countersign/database-url/database-url"
@@ -27,10 +31,17 @@ database-url-file = "/etc/countersign/database-url/database-url"
 {{- if (include "countersign.secret" (list . "root-key") | fromJson).given }}
 root-key-file = "/etc/countersign/root-key/root-key"
 {{- end }}
-{{- range $name := keys .Values.settings | sortAlpha }}
-{{- $value := index $.Values.settings $name }}
+{{- range $name := without (keys $values.settings) "gateway" | sortAlpha }}
+{{- $value := index $values.settings $name }}
 {{- if not (kindIs "invalid" $value) }}
 {{ $name }} = {{ include "countersign.toml" $value }}
+{{- end }}
+{{- end }}
+{{- range $route := (get $values.settings "gateway" | default dict).routes }}
+
+[[gateway.routes]]
+{{- range $name := keys $route | sortAlpha }}
+{{ $name }} = {{ include "countersign.toml" (index $route $name) }}
 {{- end }}
 {{- end }}
 {{- end -}}
