@@ -205,7 +205,7 @@ impl Server {
         let middleware = Middleware::new(settings.middleware, verifier);
 
         let verifiers = transport::serve(listener, &settings.transport, &stop, || {
-            middleware.guard(services.clone())
+            gateway::answered(middleware.guard(services.clone()))
         });
         let verifiers = verifiers.map_err(|error| {
             Failure::Said(format!(

@@ -146,7 +146,8 @@ fn allowed(passed: &Passed) -> CheckResponse {
     }
 }
 
-fn denied(refusal: &Refusal) -> CheckResponse {
+/// The answer to a request that may not go on.
+pub(super) fn denied(refusal: &Refusal) -> CheckResponse {
     let headers =
         refusal.headers().into_iter().map(|(name, value)| overwritten(name, value)).collect();
     let response = DeniedHttpResponse {
