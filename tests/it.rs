@@ -35,4 +35,5 @@ mod replicas;
 mod rpc;
 mod simulation;
 mod store;
+mod telemetry;
 mod visibility;

@@ -72,6 +72,7 @@ def run(options, arguments):
         programs = tools.postgres_programs()
         pgbouncer, faketime = packages.program("pgbouncer"), packages.faketime()
         curl, nginx = packages.program("curl"), packages.program("nginx")
+        prometheus, promtool = (packages.program(name, "prometheus") for name in ("prometheus", "promtool"))
     run_dir = make_run_dir()
     say(f"run folder: {run_dir}")
     cluster = Cluster(programs, run_dir)
@@ -81,7 +82,8 @@ def run(options, arguments):
         with step("cargo test"):
             places = {"CSTEST_RUN_DIR": run_dir, "CSTEST_TOOLS": tools_dir, "CSTEST_POSTGRES_URL": cluster.url,
                       "CSTEST_POSTGRES_PROGRAMS": programs, "CSTEST_PGBOUNCER": pgbouncer,
-                      "CSTEST_FAKETIME": faketime, "CSTEST_CURL": curl, "CSTEST_NGINX": nginx}
+                      "CSTEST_FAKETIME": faketime, "CSTEST_CURL": curl, "CSTEST_NGINX": nginx,
+                      "CSTEST_PROMETHEUS": prometheus, "CSTEST_PROMTOOL": promtool}
             exit_code = cargo_test(arguments, run_dir, places)
         with step("canary scan"):
             cluster.stop()

@@ -2,9 +2,11 @@
 //! before it.
 
 mod banner;
+mod doors;
 mod first_start;
 mod health;
 mod lock;
+mod measure;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,11 +17,12 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use self::banner::Addresses;
+use self::doors::Doors;
 use self::lock::Locks;
+use self::measure::{Measured, Seen};
 use super::failure::Failure;
 use super::prepare;
-use crate::config::{Settings, SettingsArgs};
+use crate::config::{self, Settings, SettingsArgs};
 use crate::control::Control;
 use crate::domain::position::Position;
 use crate::domain::random::{self, OsRandom};
@@ -31,10 +34,11 @@ use crate::rpc::gateway;
 use crate::rpc::services::{Health, services};
 use crate::rpc::{AtLeast, Gateway, KeyAdminService, KeyVerifierService};
 use crate::store::Store;
+use crate::tasks::check_log::Findings;
 use crate::tasks::follow::{self, Following};
 use crate::tasks::{Tasks, check_log, forget_replies, listen};
 use crate::telemetry;
-use crate::transport::{self, Pages, Signals, Verifiers};
+use crate::transport::{self, Connections, Pages, Signals, Verifiers};
 use crate::verify::{Index, Verifier};
 
 /// What threads and tasks get to end once their connections have.
@@ -44,8 +48,15 @@ const LAST_MOMENTS: Duration = Duration::from_millis(500);
 pub(super) fn run(args: SettingsArgs) -> Result<(), Failure> {
     let settings = args.resolve()?;
     let logging = telemetry::start(&settings.telemetry).map_err(Failure::said)?;
+    let replica_id = replica_id()?;
+    let measured = if config::sdk_disabled() {
+        Measured::default()
+    } else {
+        Measured::of(&replica_id).map_err(Failure::said)?
+    };
     let runtime = administration().map_err(Failure::said)?;
-    let outcome = runtime.block_on(serve(&settings));
+    let outcome = runtime.block_on(serve(&settings, replica_id, &measured));
+    measured.shutdown();
     // Drops what still runs: connections to the database take back what was not committed.
     runtime.shutdown_timeout(LAST_MOMENTS);
     logging.shutdown();
@@ -63,11 +74,15 @@ fn administration() -> std::io::Result<Runtime> {
         .build()
 }
 
-async fn serve(settings: &Settings) -> Result<(), Failure> {
+async fn serve(
+    settings: &Settings,
+    replica_id: String,
+    measured: &Measured,
+) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(Failure::said)?;
     let (following, followed) = oneshot::channel();
     let mut server = tokio::select! {
-        started = Server::start(settings, following) => started?,
+        started = Server::start(settings, replica_id, measured, following) => started?,
         signal = signals.next() => {
             tracing::info!(signal, "asked to stop before it was ready");
             // What was begun is dropped by now. The follower still removes this replica's row.
@@ -117,27 +132,22 @@ impl Server {
     /// `following` is dropped when the log is not followed any more.
     async fn start(
         settings: &Settings,
+        replica_id: String,
+        measured: &Measured,
         following: oneshot::Sender<Infallible>,
     ) -> Result<Self, Failure> {
         // Ports first: a port in use is found before anything is made.
-        let bound = transport::bind("listen", settings.listen).await;
-        let (listener, grpc) = bound.map_err(Failure::said)?;
-        let bound = transport::bind("http-listen", settings.http_listen).await;
-        let (pages_listener, http) = bound.map_err(Failure::said)?;
-
-        let gateways = match settings.gateway_listen {
-            None => None,
-            Some(address) => {
-                Some(transport::bind("gateway-listen", address).await.map_err(Failure::said)?)
-            }
-        };
+        let doors = Doors::open(settings).await.map_err(Failure::said)?;
+        let addresses = doors.addresses;
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let position = Arc::new(Position::default());
         let serving = Arc::new(AtomicBool::new(false));
         let (stop, stop_pages) = (CancellationToken::new(), CancellationToken::new());
-        let pages = Pages { ready: health::readiness(&serving, &position, &clock) };
-        tokio::spawn(transport::serve_pages(pages_listener, pages, stop_pages.clone()));
+        let ready = health::readiness(&serving, &position, &clock);
+        measured.look_whether(Arc::clone(&ready));
+        let pages = Pages { ready, metrics: measured.page() };
+        tokio::spawn(transport::serve_pages(doors.pages, pages, stop_pages.clone()));
 
         // Nothing is made before everything is said that has to be said.
         drop(settings.root_key_file()?);
@@ -153,8 +163,9 @@ impl Server {
             let index = Arc::clone(&index);
             Box::new(move |change| index.apply(change))
         };
+        let keys = Arc::clone(&index);
         let following = Following {
-            replica: replica_row(&store, settings)?,
+            replica: replica_row(&store, settings, replica_id),
             settings: settings.log.clone(),
             clock: Arc::clone(&clock),
             position: Arc::clone(&position),
@@ -173,14 +184,15 @@ impl Server {
         };
         tasks.start("listen", listen::run(store.clone(), wake));
 
-        let verifier = Arc::new(Verifier::new(
+        let verifier = Verifier::new(
             index,
             Arc::clone(store.data_key()),
             Arc::clone(&position),
             Arc::clone(&clock),
             settings.brands.clone(),
             store.store_id(),
-        ));
+        );
+        let verifier = Arc::new(verifier.counting(measured.tally()));
         let at_least = AtLeast::new(log.clone());
         let control = Control::new(
             store.clone(),
@@ -196,41 +208,66 @@ impl Server {
             Handle::current(),
             stop.clone(),
         );
-        let verifier_service = KeyVerifierService::new(Arc::clone(&verifier), at_least);
+        let administration = admin_service.load();
+        let verifier_service = KeyVerifierService::new(Arc::clone(&verifier), at_least.clone());
         let gateway = Gateway::new(Arc::clone(&verifier), settings.gateway.clone());
         let health = Health::starting().await;
-        let services =
-            services(Some(admin_service), Some(verifier_service), Some(gateway.clone()), &health);
-        let services = services.map_err(Failure::said)?;
-        let middleware = Middleware::new(settings.middleware, verifier);
-
-        let verifiers = transport::serve(listener, &settings.transport, &stop, || {
-            gateway::answered(middleware.guard(services.clone()))
-        });
-        let verifiers = verifiers.map_err(|error| {
+        let middleware = Middleware::new(settings.middleware, verifier).noting(measured.calls());
+        let no_threads = |error| {
             Failure::Said(format!(
                 "can't start {} verifying threads: {error}; lower --verify-threads, or raise the \
                  limits of this process",
                 settings.transport.verify_threads
             ))
-        })?;
-        let gateways = gateways.map(|(listener, address)| {
-            let most = settings.transport.gateway_max_connections;
-            tokio::spawn(transport::serve_http(
-                listener,
-                gateway::routes(gateway),
-                most,
-                stop.clone(),
-            ));
-            address
+        };
+        let here = doors.admin.is_none().then(|| admin_service.clone());
+        let at_grpc = services(here, Some(verifier_service), Some(gateway.clone()), &health);
+        let at_grpc = at_grpc.map_err(Failure::said)?;
+        let at_admin = services(Some(admin_service), None, None, &health).map_err(Failure::said)?;
+        let mut verifiers =
+            transport::serve(doors.grpc, "verify", &settings.transport, &stop, || {
+                gateway::answered(middleware.guard(at_grpc.clone()))
+            })
+            .map_err(no_threads)?;
+        let mut connections = vec![("grpc", Arc::clone(verifiers.connections()))];
+        if let Some(listener) = doors.admin {
+            // The work of administration is done elsewhere; reading and writing its messages is little.
+            let one = transport::Settings { verify_threads: 1, ..settings.transport.clone() };
+            let admin = transport::serve(listener, "administration", &one, &stop, || {
+                middleware.guard(at_admin.clone())
+            });
+            let admin = admin.map_err(no_threads)?;
+            connections.push(("admin", Arc::clone(admin.connections())));
+            verifiers.join(admin);
+        }
+        if let Some(listener) = doors.gateways {
+            let own = Arc::new(Connections::new(settings.transport.gateway_max_connections));
+            connections.push(("gateways", Arc::clone(&own)));
+            let routes = gateway::routes(gateway.clone());
+            tokio::spawn(transport::serve_http(listener, routes, own, stop.clone()));
+        }
+        let findings = Arc::new(Findings::default());
+        measured.look_at(Seen {
+            index: keys,
+            position: Arc::clone(&position),
+            clock: Arc::clone(&clock),
+            log: log.clone(),
+            store: store.clone(),
+            middleware,
+            administration,
+            at_least,
+            gateway,
+            connections,
+            findings: Arc::clone(&findings),
         });
+        tasks.start("metrics", measured.clone().run());
         serving.store(true, Ordering::Release);
-        let banner = banner::text(settings, Addresses { grpc, http, gateways }, &credential);
+        let banner = banner::text(settings, addresses, &credential);
         let ready = move || banner::print(&banner);
         let follow_the_lease =
             health::follow_the_lease(health.clone(), Arc::clone(&serving), position, clock, ready);
         tasks.start("health", follow_the_lease);
-        tasks.start("check log", check_log::run(store.clone()));
+        tasks.start("check log", check_log::run(store.clone(), findings));
         let drain = settings.transport.drain;
         Ok(Self {
             _locks: locks,
@@ -279,11 +316,10 @@ async fn warn_of_lossy_failover(store: &Store) -> Result<(), Failure> {
 }
 
 /// What this process says of itself to the other replicas.
-fn replica_row(store: &Store, settings: &Settings) -> Result<ReplicaRow, Failure> {
-    let drawn: [u8; 16] = random::draw(&OsRandom).map_err(Failure::said)?;
+fn replica_row(store: &Store, settings: &Settings, id: String) -> ReplicaRow {
     let lease_ms = u64::try_from(settings.log.max_staleness.as_millis()).unwrap_or(u64::MAX);
-    Ok(ReplicaRow {
-        id: format!("{:032x}", u128::from_be_bytes(drawn)),
+    ReplicaRow {
+        id,
         lease_ms,
         applied: 0,
         beat: 0,
@@ -291,5 +327,11 @@ fn replica_row(store: &Store, settings: &Settings) -> Result<ReplicaRow, Failure
         version: env!("CARGO_PKG_VERSION").to_owned(),
         reads_up_to: store.reads_up_to(),
         root_key_versions: store.root_key_versions(),
-    })
+    }
+}
+
+/// A name for this process that no other has had, among the replicas and for those who look at it from outside.
+fn replica_id() -> Result<String, Failure> {
+    let drawn: [u8; 16] = random::draw(&OsRandom).map_err(Failure::said)?;
+    Ok(format!("{:032x}", u128::from_be_bytes(drawn)))
 }

@@ -27,6 +27,13 @@ pub fn verify_secret() -> Option<Zeroizing<String>> {
     variable(VERIFY_SECRET)
 }
 
+/// Whether `OTEL_SDK_DISABLED` says that nothing is measured, traced or exported. As its specification has it: `true` in
+/// small or capital letters does, anything else does not.
+#[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+pub fn sdk_disabled() -> bool {
+    std::env::var("OTEL_SDK_DISABLED").is_ok_and(|value| value.trim().eq_ignore_ascii_case("true"))
+}
+
 /// The names of variables that begin like ours and are none: a typing error, or what Kubernetes sets
 /// for a service named `countersign`.
 #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]

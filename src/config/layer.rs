@@ -19,6 +19,17 @@ pub struct Layer {
     #[arg(long, env = "COUNTERSIGN_LISTEN", hide_env_values = true, value_name = "ADDRESS", value_parser = address)]
     pub listen: Option<SocketAddr>,
 
+    /// Where KeyAdmin listens, so that a network can keep those away who only verify; then it is not served where gRPC
+    /// listens; port 0 takes a free one [default: with gRPC]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_ADMIN_LISTEN",
+        hide_env_values = true,
+        value_name = "ADDRESS",
+        value_parser = address
+    )]
+    pub admin_listen: Option<SocketAddr>,
+
     /// Where the pages for probes listen; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, env = "COUNTERSIGN_HTTP_LISTEN", hide_env_values = true, value_name = "ADDRESS", value_parser = address)]
     pub http_listen: Option<SocketAddr>,
@@ -251,6 +262,7 @@ impl Layer {
         };
         Self {
             listen: self.listen.or(under.listen),
+            admin_listen: self.admin_listen.or(under.admin_listen),
             http_listen: self.http_listen.or(under.http_listen),
             data_dir: self.data_dir.or(under.data_dir),
             database_url,

@@ -18,7 +18,7 @@ mod settings;
 
 pub use client::{ClientArgs, ClientSettings};
 pub use credential_file::{Credential, admin_env, read as read_credential_file};
-pub use environment::{unknown_variables, verify_secret};
+pub use environment::{sdk_disabled, unknown_variables, verify_secret};
 pub use gateway::Gateway;
 pub use layer::{Layer, LogFormat, Switch, UnknownRoutes, VerifyAuth};
 pub use private_file::{

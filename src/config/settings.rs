@@ -44,6 +44,8 @@ impl SettingsArgs {
 pub struct Settings {
     /// Where gRPC listens.
     pub listen: SocketAddr,
+    /// Where `KeyAdmin` listens, if not with the rest of gRPC.
+    pub admin_listen: Option<SocketAddr>,
     /// Where the pages for probes listen.
     pub http_listen: SocketAddr,
     /// Where gateways ask over plain HTTP, if they may.
@@ -75,19 +77,12 @@ impl Settings {
     pub fn from_layer(layer: Layer) -> Result<Self, SettingsError> {
         let listen = layer.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 50051)));
         let http_listen = layer.http_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
-        if listen == http_listen && listen.port() != 0 {
-            return Err(SettingsError(format!(
-                "listen and http-listen are both {listen}; gRPC and the probes need a port each"
-            )));
-        }
-        let taken = [listen, http_listen];
-        if let Some(address) =
-            layer.gateway_listen.filter(|own| taken.contains(own) && own.port() != 0)
-        {
-            return Err(SettingsError(format!(
-                "gateway-listen is {address}, which is taken; it needs a port of its own"
-            )));
-        }
+        each_has_its_own(&[
+            ("listen", Some(listen)),
+            ("http-listen", Some(http_listen)),
+            ("admin-listen", layer.admin_listen),
+            ("gateway-listen", layer.gateway_listen),
+        ])?;
         let gateway = gateway::settings(&layer)?;
         let data_dir = layer.data_dir.unwrap_or_else(|| PathBuf::from("countersign-data"));
         let url = database_url(layer.database_url, layer.database_url_file.as_deref(), &data_dir)?;
@@ -134,6 +129,7 @@ impl Settings {
         .map_err(|error| SettingsError(format!("log: {error}")))?;
         Ok(Self {
             listen,
+            admin_listen: layer.admin_listen,
             http_listen,
             gateway_listen: layer.gateway_listen,
             gateway,
@@ -187,6 +183,10 @@ impl Settings {
         let root_key_file = self.root_key_file().map(|file| file.display().to_string());
         vec![
             ("listen", self.listen.to_string()),
+            (
+                "admin-listen",
+                self.admin_listen.map_or("with listen".to_owned(), |address| address.to_string()),
+            ),
             ("http-listen", self.http_listen.to_string()),
             ("data-dir", self.data_dir.display().to_string()),
             ("database-url", self.store.url.to_string()),
@@ -213,6 +213,21 @@ impl Settings {
             ("log-format", if self.telemetry.is_json() { "json" } else { "text" }.to_owned()),
         ]
     }
+}
+
+/// Two listeners can't share an address. Port 0 is another one each time.
+fn each_has_its_own(listeners: &[(&str, Option<SocketAddr>)]) -> Result<(), SettingsError> {
+    let said = listeners.iter().filter_map(|(name, address)| Some((name, (*address)?)));
+    let said: Vec<_> = said.filter(|(_, address)| address.port() != 0).collect();
+    for (index, (name, address)) in said.iter().enumerate() {
+        let before = said.iter().take(index).find(|(_, other)| other == address);
+        if let Some((other, _)) = before {
+            return Err(SettingsError(format!(
+                "{other} and {name} are both {address}; each needs a port of its own"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn database_url(

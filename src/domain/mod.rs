@@ -10,6 +10,7 @@ pub mod cidr;
 pub mod credential;
 pub mod deadline;
 pub mod draft;
+pub mod durations;
 pub mod error;
 pub mod filter;
 pub mod hex;

@@ -29,6 +29,8 @@ use super::time::Clock;
 #[derive(Debug)]
 pub struct Position {
     applied: AtomicU64,
+    /// The newest revision that the database was seen to have.
+    seen: AtomicU64,
     epoch: AtomicU32,
     /// Clock uptime, in microseconds, at which the last successful poll began.
     confirmed: AtomicU64,
@@ -49,6 +51,7 @@ impl Default for Position {
     fn default() -> Self {
         Self {
             applied: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
             epoch: AtomicU32::new(1),
             confirmed: AtomicU64::new(0),
             lease_end: AtomicU64::new(0),
@@ -84,6 +87,13 @@ impl Position {
         self.epoch.load(Ordering::Acquire)
     }
 
+    /// How many revisions the database was seen to have that are not in the index yet.
+    pub fn behind(&self) -> u64 {
+        // In this order: what is applied was seen before.
+        let applied = self.applied();
+        self.seen.load(Ordering::Acquire).saturating_sub(applied)
+    }
+
     /// What an answer that is begun now will be based on.
     pub fn basis(&self) -> Basis {
         // The term before the end: whoever sees the end of a lease that was lost sees its term too.
@@ -107,6 +117,24 @@ impl Position {
         clock.uptime().saturating_sub(confirmed)
     }
 
+    /// For how long answers may still be given; zero without a lease.
+    pub fn lease_left(&self, clock: &dyn Clock) -> Duration {
+        let end = Duration::from_micros(self.lease_end.load(Ordering::Acquire));
+        end.saturating_sub(clock.uptime())
+    }
+
+    /// How far this machine's wall clock is ahead of the database's, in microseconds; negative if it is behind, `None`
+    /// before the first poll. Nothing is decided by it.
+    pub fn skew(&self, clock: &dyn Clock) -> Option<i64> {
+        match self.ahead.load(Ordering::Acquire) {
+            UNKNOWN => None,
+            ahead => {
+                let there = signed(clock.uptime()).saturating_add(ahead);
+                Some(clock.now().micros().saturating_sub(there))
+            }
+        }
+    }
+
     /// The present for deciding on expiry: the database's at the last poll and the time since, by a clock that
     /// nobody sets. It never goes back, and never lies before the newest applied event, so a secret that an
     /// event expired "now" is expired here as soon as the event is applied. Before the first poll: this
@@ -122,6 +150,11 @@ impl Position {
         Timestamp::from_micros(present.max(floor)).unwrap_or(Timestamp::MAX)
     }
 
+    /// The log that is followed was seen to go on up to this revision.
+    pub fn see(&self, revision: u64) {
+        self.seen.fetch_max(revision, Ordering::AcqRel);
+    }
+
     /// The follower has put everything up to `revision` into the index; the last of it happened at
     /// `newest_event`. Within a log, positions never go back.
     pub fn advance(&self, revision: u64, newest_event: Timestamp) {
@@ -135,6 +168,7 @@ impl Position {
         self.floor.fetch_max(newest_event.micros(), Ordering::AcqRel);
         // Readers take the epoch first: none may see the new one with how far the old log had come.
         self.applied.store(0, Ordering::Release);
+        self.seen.store(revision, Ordering::Release);
         self.epoch.store(epoch, Ordering::Release);
         self.applied.store(revision, Ordering::Release);
     }
@@ -254,6 +288,39 @@ mod tests {
         assert_eq!(position.staleness(&begun, &clock), None);
         assert_eq!(position.staleness(&begun_without, &clock), None);
         assert!(position.staleness(&position.basis(), &clock).is_some());
+    }
+
+    #[test]
+    fn what_was_seen_and_is_not_applied_is_the_lag() {
+        let position = Position::default();
+        position.see(7);
+        assert_eq!(position.behind(), 7);
+        position.advance(5, at(250));
+        assert_eq!(position.behind(), 2);
+        position.advance(9, at(260));
+        assert_eq!(position.behind(), 0, "this replica's own changes are applied as they are seen");
+        position.restart(2, 5, at(200));
+        assert_eq!(position.behind(), 0);
+    }
+
+    #[test]
+    fn the_skew_is_that_of_the_wall_clocks_at_any_time_after_a_poll() {
+        let (position, clock) = (Position::default(), ManualClock::at(at(100)));
+        assert_eq!(position.skew(&clock), None);
+        position.confirm(up(100), at(5_000), &clock);
+        assert_eq!(position.skew(&clock), Some(-4_900));
+        clock.set(at(300));
+        assert_eq!(position.skew(&clock), Some(-4_900));
+    }
+
+    #[test]
+    fn what_is_left_of_the_lease_never_is_less_than_nothing() {
+        let (position, clock) = (Position::default(), ManualClock::at(at(100)));
+        assert_eq!(position.lease_left(&clock), Duration::ZERO);
+        position.grant(up(120));
+        assert_eq!(position.lease_left(&clock), up(20));
+        clock.set(at(130));
+        assert_eq!(position.lease_left(&clock), Duration::ZERO);
     }
 
     #[test]

@@ -109,6 +109,42 @@ pub enum DenialReason {
     ScopeMissing = 12,
 }
 
+impl DenialReason {
+    /// All of them, in their order.
+    pub const ALL: [Self; 12] = [
+        Self::Missing,
+        Self::Malformed,
+        Self::InvalidCredential,
+        Self::Revoked,
+        Self::Disabled,
+        Self::Expired,
+        Self::SecretExpired,
+        Self::EnvironmentMismatch,
+        Self::AccountMismatch,
+        Self::ApplicationMismatch,
+        Self::IpNotAllowed,
+        Self::ScopeMissing,
+    ];
+
+    /// Its name in the contract, in small letters and without what all of them begin with.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::InvalidCredential => "invalid_credential",
+            Self::Revoked => "revoked",
+            Self::Disabled => "disabled",
+            Self::Expired => "expired",
+            Self::SecretExpired => "secret_expired",
+            Self::EnvironmentMismatch => "environment_mismatch",
+            Self::AccountMismatch => "account_mismatch",
+            Self::ApplicationMismatch => "application_mismatch",
+            Self::IpNotAllowed => "ip_not_allowed",
+            Self::ScopeMissing => "scope_missing",
+        }
+    }
+}
+
 /// What a credential is needed for.
 #[derive(Debug, Clone)]
 pub struct Question<'q> {

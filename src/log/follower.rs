@@ -197,6 +197,9 @@ impl<F: Feed> Follower<F> {
                 self.void(term);
                 self.shared.row_is_gone.notify_one();
             }
+            if let Some(last) = polled.events.last() {
+                self.shared.position.see(last.event.revision);
+            }
             self.take(&polled.events).await?;
             if polled.complete {
                 self.confirm(began, term, registered, &polled);

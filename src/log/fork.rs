@@ -8,6 +8,8 @@
 //! The numbers catch up; the hashes don't. Nothing is answered until an operator has seen what was lost and accepted
 //! it (`countersign store accept`), which begins a new epoch.
 
+use std::sync::atomic::Ordering;
+
 use super::feed::Feed;
 use super::follower::Follower;
 use super::state::Followed;
@@ -22,6 +24,7 @@ impl<F: Feed> Follower<F> {
         self.keep_mark(true);
         let (first_time, term) = {
             let mut state = self.state();
+            self.shared.forked.store(true, Ordering::Release);
             (!std::mem::replace(&mut state.forked, true), state.term)
         };
         if !first_time {
@@ -41,7 +44,11 @@ impl<F: Feed> Follower<F> {
 
     /// The log is the one that was followed.
     pub(super) fn found_again(&self) {
-        let was_lost = std::mem::replace(&mut self.state().forked, false);
+        let was_lost = {
+            let mut state = self.state();
+            self.shared.forked.store(false, Ordering::Release);
+            std::mem::replace(&mut state.forked, false)
+        };
         if was_lost {
             tracing::warn!("the log is again the one that this replica had followed");
             self.shared.row_is_gone.notify_one();

@@ -8,6 +8,8 @@
 //! Half of an index is worse than none: what is absent from it does not exist, and what is in it may be of another log.
 //! So whichever log a poll finds after a load that failed, nothing is answered before all keys have been read again.
 
+use std::sync::atomic::Ordering;
+
 use super::feed::Feed;
 use super::follower::Follower;
 use super::high_water::Mark;
@@ -23,6 +25,7 @@ impl<F: Feed> Follower<F> {
         // applied again by a poll, which changes nothing.
         let end = self.feed.end().await?;
         *self.shared.epochs() = self.epochs_with(end.epoch).await?;
+        self.shared.position.see(end.revision);
         let keys = self.feed.load(&end, &self.apply).await?;
         tracing::info!(keys, revision = end.revision, "keys loaded");
         let settings = self.settings();
@@ -48,6 +51,7 @@ impl<F: Feed> Follower<F> {
             state.loaded = false;
             // An operator has said which log counts, or it is the old one: there is something to live for again.
             state.forked = false;
+            self.shared.forked.store(false, Ordering::Release);
             state.term
         };
         self.void(term);

@@ -35,7 +35,7 @@ mod wake;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -126,6 +126,8 @@ struct Shared<F> {
     applied: watch::Sender<u64>,
     /// Counts the logs that took another's place here.
     replaced: AtomicU64,
+    /// The database's log is not the one that was followed; for whoever only looks on.
+    forked: AtomicBool,
     wake: Wake,
     row_is_gone: Notify,
     /// The newest look at all rows.
@@ -162,6 +164,7 @@ impl<F> Shared<F> {
             ring: Mutex::new(ring),
             applied: watch::Sender::new(0),
             replaced: AtomicU64::new(0),
+            forked: AtomicBool::new(false),
             wake: Wake::default(),
             row_is_gone: Notify::new(),
             look: watch::Sender::new(Arc::new(look)),
@@ -226,6 +229,11 @@ impl<F: Feed> Log<F> {
     /// The newest revision that verifications on this replica see.
     pub fn applied(&self) -> u64 {
         *self.shared.applied.borrow()
+    }
+
+    /// Whether the database's log is not the one that this replica has followed, so that nothing is answered.
+    pub fn is_forked(&self) -> bool {
+        self.shared.forked.load(Ordering::Acquire)
     }
 
     /// This replica's id.

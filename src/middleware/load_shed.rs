@@ -7,7 +7,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,7 +26,23 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// So many places. Nobody waits for one, so a number is enough; a semaphore would also keep a queue.
 #[derive(Debug)]
 struct Places {
+    count: usize,
     free: AtomicUsize,
+    /// How many found none.
+    shed: AtomicU64,
+}
+
+/// What one door carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DoorLoad {
+    /// `services` for our own, `open` for what anybody may ask.
+    pub door: &'static str,
+    /// Requests that are in work.
+    pub in_flight: usize,
+    /// The most of them.
+    pub limit: usize,
+    /// How many were turned away since the start.
+    pub shed: u64,
 }
 
 /// A place that is taken until this is dropped.
@@ -35,14 +51,27 @@ struct Place(Arc<Places>);
 
 impl Places {
     fn new(count: usize) -> Arc<Self> {
-        Arc::new(Self { free: AtomicUsize::new(count) })
+        Arc::new(Self { count, free: AtomicUsize::new(count), shed: AtomicU64::new(0) })
     }
 
     /// A place, if one is left. The number guards no memory, so it needs no order with anything else.
     fn take(self: &Arc<Self>) -> Option<Place> {
         let less_one = |free: usize| free.checked_sub(1);
         let taken = self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less_one);
+        if taken.is_err() {
+            self.shed.fetch_add(1, Ordering::Relaxed);
+        }
         taken.ok().map(|_| Place(Arc::clone(self)))
+    }
+
+    fn load(&self, door: &'static str) -> DoorLoad {
+        let free = self.free.load(Ordering::Relaxed);
+        DoorLoad {
+            door,
+            in_flight: self.count.saturating_sub(free),
+            limit: self.count,
+            shed: self.shed.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -65,6 +94,11 @@ impl LoadShedLayer {
     /// So many places for our own services, and so many for what is open to anybody.
     pub(super) fn new(ours: usize, open: usize) -> Self {
         Self { ours: Places::new(ours), open: Places::new(open) }
+    }
+
+    /// What the two doors carry.
+    pub(super) fn doors(&self) -> [DoorLoad; 2] {
+        [self.ours.load("services"), self.open.load("open")]
     }
 
     /// A place for a request: `None` if it needs none.

@@ -28,14 +28,51 @@ pub(super) fn door(path: &str) -> Door {
     }
 }
 
+/// What we serve beside our own: for probes and tools.
+const ALSO: [&str; 4] = [
+    "grpc.health.v1.Health/Check",
+    "grpc.health.v1.Health/Watch",
+    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// One of the methods that we know, or any other: a number, so that a caller can't make up new ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Method(usize);
+
+impl Method {
+    /// How many there are.
+    pub(super) const COUNT: usize = VERBS.len() + ALSO.len() + 1;
+
+    /// All that there are.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT).map(Self)
+    }
+
+    /// That of a path.
+    pub(super) fn of(path: &str) -> Self {
+        let Some(name) = path.strip_prefix('/') else { return Self(Self::COUNT - 1) };
+        // As in `find`.
+        let ours = VERBS.iter().rposition(|(_, own, _)| *own == name);
+        let also = || ALSO.iter().position(|own| *own == name).map(|place| VERBS.len() + place);
+        Self(ours.or_else(also).unwrap_or(Self::COUNT - 1))
+    }
+
+    /// Less than [`Self::COUNT`].
+    pub(super) fn number(self) -> usize {
+        self.0
+    }
+
+    /// Service and method, or the word of the semantic conventions for what is unknown.
+    pub(super) fn name(self) -> &'static str {
+        let ours = VERBS.get(self.0).map(|(_, name, _)| *name);
+        let also = || self.0.checked_sub(VERBS.len()).and_then(|place| ALSO.get(place).copied());
+        ours.or_else(also).unwrap_or("_OTHER")
+    }
+}
+
 /// Service and method of a path, as names that may go into spans: a caller can't make up new ones.
 pub(super) fn names(path: &str) -> (&'static str, &'static str) {
-    const ALSO: [&str; 4] = [
-        "grpc.health.v1.Health/Check",
-        "grpc.health.v1.Health/Watch",
-        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-    ];
     let ours = find(path).map(|(_, name)| name);
     let known =
         ours.or_else(|| ALSO.into_iter().find(|name| path.strip_prefix('/') == Some(*name)));
@@ -105,6 +142,20 @@ mod tests {
         }
         assert!(takes_one_message("/grpc.health.v1.Health/Watch"));
         assert!(!takes_one_message("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"));
+    }
+
+    #[test]
+    fn every_method_has_a_number_and_its_name_back() {
+        let numbers: Vec<_> = Method::all().map(Method::number).collect();
+        assert_eq!(numbers, (0..Method::COUNT).collect::<Vec<_>>());
+        for method in Method::all().take(Method::COUNT - 1) {
+            assert_eq!(Method::of(&format!("/{}", method.name())), method);
+        }
+        for unknown in
+            ["", "/", "/countersign.v1.KeyAdmin/<script>", "countersign.v1.KeyVerifier/Verify"]
+        {
+            assert_eq!(Method::of(unknown).name(), "_OTHER", "{unknown}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 mod arrival;
 mod authenticate;
+mod calls;
 mod deadline;
 mod decoding;
 mod headers;
@@ -30,6 +31,9 @@ use deadline::{Deadline, DeadlineLayer};
 use decoding::{Decoding, DecodingLayer};
 use load_shed::{LoadShed, LoadShedLayer};
 use trace::{Trace, TraceLayer};
+
+pub use calls::{Calls, CallsOfKind};
+pub use load_shed::DoorLoad;
 
 /// The most streams of health and reflection, which are open to anybody, on this replica.
 pub const MAX_OPEN_STREAMS: usize = 256;
@@ -57,6 +61,8 @@ impl Default for Settings {
 pub struct Middleware {
     load_shed: LoadShedLayer,
     authenticate: AuthenticateLayer,
+    /// `None`: nobody wants to know.
+    calls: Option<Arc<Calls>>,
 }
 
 /// A service with everything in front of it that a request passes.
@@ -68,14 +74,26 @@ impl Middleware {
         Self {
             load_shed: LoadShedLayer::new(settings.max_in_flight, MAX_OPEN_STREAMS),
             authenticate: AuthenticateLayer::new(verifier, settings.require_verify_credential),
+            calls: None,
         }
     }
 
-    /// The service behind the whole stack.
+    /// The same, and how long calls take is noted there.
+    #[must_use]
+    pub fn noting(self, calls: Option<Arc<Calls>>) -> Self {
+        Self { calls, ..self }
+    }
+
+    /// What the doors carry that load is shed at.
+    pub fn doors(&self) -> [DoorLoad; 2] {
+        self.load_shed.doors()
+    }
+
+    /// The service of one thread, behind the whole stack.
     pub fn guard<S>(&self, service: S) -> Guarded<S> {
         ServiceBuilder::new()
             // First, so that a refusal is seen too, and later layers speak within the request's span.
-            .layer(TraceLayer)
+            .layer(TraceLayer::new(self.calls.as_deref().map(Calls::of_one_thread)))
             // Before anything costs anything. Requests that wait would only grow old together.
             .layer(self.load_shed.clone())
             // Around all work for the request. What must not be cut short runs in a task of its own.

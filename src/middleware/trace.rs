@@ -1,7 +1,8 @@
-//! One span for each request, under the caller's trace if the request carries one.
+//! One span for each request, under the caller's trace if the request carries one; and how long it took.
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, HeaderName, Request, Response};
@@ -16,7 +17,8 @@ use tower::{Layer, Service};
 use tracing::{Level, Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::method::{is_verification, names};
+use super::calls::CallsOfThread;
+use super::method::{Method, is_verification, names};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -25,20 +27,30 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) struct TraceId(pub(super) opentelemetry::TraceId);
 
 /// Opens the span, and closes it with status and duration when the response has been sent.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TraceLayer;
+#[derive(Debug, Clone)]
+pub(super) struct TraceLayer {
+    calls: Option<Arc<CallsOfThread>>,
+}
+
+impl TraceLayer {
+    /// Notes how long the calls of a thread took, unless nobody wants to know.
+    pub(super) fn new(calls: Option<Arc<CallsOfThread>>) -> Self {
+        Self { calls }
+    }
+}
 
 impl<S> Layer<S> for TraceLayer {
     type Service = Trace<S>;
 
     fn layer(&self, inner: S) -> Trace<S> {
-        Trace { inner }
+        Trace { calls: self.calls.clone(), inner }
     }
 }
 
 /// See [`TraceLayer`].
 #[derive(Debug, Clone)]
 pub struct Trace<S> {
+    calls: Option<Arc<CallsOfThread>>,
     inner: S,
 }
 
@@ -65,8 +77,10 @@ where
             // Without an exporter there is no layer to take it, which is fine.
             _ = span.set_parent(caller);
         }
-        let started = is_heard.then(Instant::now);
-        let outcome = Outcome { span, started, code: None };
+        let noted = self.calls.as_ref();
+        let noted = noted.map(|calls| (Arc::clone(calls), Method::of(request.uri().path())));
+        let started = (is_heard || noted.is_some()).then(Instant::now);
+        let outcome = Outcome { span, noted, started, code: None };
         let answer = outcome.span.in_scope(|| self.inner.call(request));
         Tracing { answer, outcome: Some(outcome) }
     }
@@ -151,6 +165,8 @@ impl Extractor for Headers<'_> {
 /// caller is gone.
 struct Outcome {
     span: Span,
+    /// Where it is noted how long a call of that method took.
+    noted: Option<(Arc<CallsOfThread>, Method)>,
     /// `None`: nobody wants to know.
     started: Option<Instant>,
     code: Option<Code>,
@@ -170,8 +186,15 @@ impl Drop for Outcome {
     fn drop(&mut self) {
         let Some(started) = self.started else { return };
         let code = self.code.unwrap_or(Code::Cancelled);
+        let took = started.elapsed();
+        if let Some((calls, method)) = &self.noted {
+            calls.note(*method, code, took);
+        }
+        if self.span.is_disabled() {
+            return;
+        }
         self.span.record("rpc.grpc.status_code", i32::from(code));
-        let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(parent: &self.span, ?code, duration_us, "answered");
     }
 }

@@ -31,7 +31,8 @@ fn a_malformed_or_doubled_header_is_no_trace() {
 
 #[test]
 fn the_status_is_the_one_in_head_or_trailers_and_a_caller_that_left_cancelled() {
-    let mut outcome = Outcome { span: Span::none(), started: Some(Instant::now()), code: None };
+    let started = Some(Instant::now());
+    let mut outcome = Outcome { span: Span::none(), noted: None, started, code: None };
     outcome.note(&HeaderMap::new());
     assert_eq!(outcome.code, None);
     let mut trailers = HeaderMap::new();

@@ -56,6 +56,11 @@ impl AtLeast {
         Self { reached: Arc::new(reached), places: Arc::new(Semaphore::new(MOST_WAITING)) }
     }
 
+    /// How many requests wait.
+    pub fn waiting(&self) -> usize {
+        MOST_WAITING.saturating_sub(self.places.available_permits())
+    }
+
     /// For services whose requests don't ask for a state.
     #[cfg(test)]
     pub(super) fn of_no_log() -> Self {

@@ -48,12 +48,13 @@ impl Verification {
             if index % Verifier::PREFETCHED == 0 {
                 self.prefetch(requests.get(index..).unwrap_or_default());
             }
-            let answer = if left == 0 {
-                Err(Error::ReplyTooLarge)
-            } else if let Some(error) = unmet.remove(&index) {
-                Err(error)
-            } else {
-                self.answer(request, caller.as_ref())
+            let unasked = if left == 0 { Some(Error::ReplyTooLarge) } else { unmet.remove(&index) };
+            let answer = match unasked {
+                Some(error) => {
+                    self.note_unasked(&error);
+                    Err(error)
+                }
+                None => self.answer(request, caller.as_ref()),
             };
             entry_within(&mut left, answer)?.append_to(&mut reply);
             turn.give_way().await;

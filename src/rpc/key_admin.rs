@@ -6,16 +6,15 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use super::convert::{Change, Settled};
+use super::places::{AdminLoad, Places};
 use super::proto::key_admin_server::KeyAdmin;
 use super::waiters::Waiters;
 use super::watch::{Watcher, WatcherStream};
@@ -29,17 +28,14 @@ use crate::domain::deadline::Deadline;
 use crate::domain::permission::{Principal, Verb};
 use crate::verify::Verifier;
 
-/// When to try again after being turned away: longer than most administration requests take.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
 /// Manages keys and reads the audit log.
 #[derive(Clone)]
 pub struct KeyAdminService {
     control: Control,
     verifier: Arc<Verifier>,
     runtime: Handle,
-    admission: Arc<Semaphore>,
-    watchers: Arc<Semaphore>,
+    admission: Places,
+    watchers: Places,
     waiters: Waiters,
     shutdown: CancellationToken,
 }
@@ -54,16 +50,21 @@ impl KeyAdminService {
         runtime: Handle,
         shutdown: CancellationToken,
     ) -> Self {
-        let places = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
         Self {
             control,
             verifier,
             runtime,
-            admission: places(settings.max_admin_in_flight),
-            watchers: places(settings.max_watchers),
+            admission: Places::new(settings.max_admin_in_flight),
+            watchers: Places::new(settings.max_watchers),
             waiters: Waiters::default(),
             shutdown,
         }
+    }
+
+    /// What it carries, for whoever looks on.
+    pub fn load(&self) -> AdminLoad {
+        let Self { admission, watchers, waiters, .. } = self.clone();
+        AdminLoad { admission, watchers, waiters }
     }
 
     /// One RPC: from its message to a request of `control` and from the outcome to its reply.
@@ -116,7 +117,7 @@ impl KeyAdminService {
         &self,
         work: impl Future<Output = Result<O, Error>> + Send + 'static,
     ) -> Result<O, Error> {
-        let permit = admit(&self.admission, "too many administration requests in work")?;
+        let permit = self.admission.take("too many administration requests in work")?;
         let task = async move {
             let outcome = work.await;
             drop(permit);
@@ -151,11 +152,6 @@ fn read<M, R: TryFrom<M, Error = Error>>(
         // message that is well formed `control` says it.
         Err(invalid) => Err(principal.require(verb).err().unwrap_or(invalid)),
     }
-}
-
-fn admit(places: &Arc<Semaphore>, what: &'static str) -> Result<OwnedSemaphorePermit, Error> {
-    let permit = Arc::clone(places).try_acquire_owned();
-    permit.map_err(|_| Error::Overloaded { what, retry_after: RETRY_AFTER })
 }
 
 #[tonic::async_trait]
@@ -295,7 +291,7 @@ impl KeyAdmin for KeyAdminService {
         request: Request<proto::WatchAuditEventsRequest>,
     ) -> Result<Response<WatcherStream>, Status> {
         let (principal, request) = read::<_, WatchAuditEvents>(Verb::WatchAuditEvents, request)?;
-        let place = admit(&self.watchers, "too many watchers")?;
+        let place = self.watchers.take("too many watchers")?;
         let (control, opener) = (self.control.clone(), principal.clone());
         let watch =
             self.run(async move { control.watch_audit_events(&opener, request).await }).await?;

@@ -95,10 +95,19 @@ impl Verification {
         let question = VerifyRequest::read(request.get_ref()).map_err(Error::from)?;
         if !question.at_least.is_empty() {
             // In a box of its own, so that those who wait for nothing pay nothing for it.
-            Box::pin(self.at_least.of(&question, request.extensions().get())).await?;
+            let reached = Box::pin(self.at_least.of(&question, request.extensions().get())).await;
+            reached.inspect_err(|error| self.note_unasked(error))?;
         }
         let caller = request.extensions().get::<Principal>();
         Ok(Response::new(self.answer(&question, caller)?.into()))
+    }
+
+    /// A question that can't be asked: it counts as one whose answer this replica does not know, unless nobody could
+    /// read it.
+    pub(super) fn note_unasked(&self, error: &Error) {
+        if !matches!(error, Error::InvalidRequest(_)) {
+            self.verifier.count_unasked();
+        }
     }
 
     /// The answer to one question, be it alone or of a batch.

@@ -12,6 +12,7 @@ mod convert;
 pub mod gateway;
 mod key_admin;
 mod key_verifier;
+mod places;
 pub mod proto;
 mod redact;
 pub mod services;
@@ -25,6 +26,7 @@ pub use at_least::AtLeast;
 pub use gateway::Gateway;
 pub use key_admin::KeyAdminService;
 pub use key_verifier::KeyVerifierService;
+pub use places::AdminLoad;
 
 use std::time::Duration;
 

@@ -14,6 +14,7 @@ const MOST: usize = 1_000;
 #[derive(Debug, Clone)]
 pub(super) struct Waiters {
     places: Arc<Semaphore>,
+    count: usize,
 }
 
 impl Default for Waiters {
@@ -24,7 +25,12 @@ impl Default for Waiters {
 
 impl Waiters {
     fn of(places: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(places)) }
+        Self { places: Arc::new(Semaphore::new(places)), count: places }
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.count.saturating_sub(self.places.available_permits())
     }
 
     /// Has `settle` wait as it was asked for if there is a place, and else not at all. The place is free again when
@@ -62,7 +68,9 @@ mod tests {
             assert!(gone.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
             assert_eq!(seated(&waiters, Wait::AllReplicas).await, Wait::None);
             assert_eq!(seated(&waiters, Wait::Briefly).await, Wait::None);
+            assert_eq!(waiters.waiting(), 1);
         }
+        assert_eq!(waiters.waiting(), 0);
         assert_eq!(seated(&waiters, Wait::AllReplicas).await, Wait::AllReplicas, "it is gone");
     }
 

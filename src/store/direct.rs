@@ -17,6 +17,7 @@ use sea_orm::{DbErr, QueryResult, RuntimeErr};
 use tokio::sync::Semaphore;
 
 use super::error::{Fault, no_answer};
+use super::measured::PoolLoad;
 use crate::domain::Error;
 
 /// How many messages are under way at once.
@@ -79,6 +80,13 @@ impl Direct {
             }
         }
         answer
+    }
+
+    /// The connections as they are now.
+    pub(super) fn load(&self) -> PoolLoad {
+        let idle = self.idle().connections.len();
+        let used = CONNECTIONS.saturating_sub(self.places.available_permits());
+        PoolLoad { pool: "messages", idle, used, limit: CONNECTIONS }
     }
 
     /// Closes what is idle now, and the rest when it comes back.

@@ -19,6 +19,7 @@ mod filter_sql;
 mod follow;
 mod key_rows;
 mod load;
+mod measured;
 mod migrate;
 mod migrations;
 mod open;
@@ -45,6 +46,7 @@ use self::announce::Announcer;
 use self::error::Fault;
 use self::pools::Pools;
 use self::write::WriteTransaction;
+use crate::domain::durations::Durations;
 use crate::domain::ids::StoreId;
 use crate::domain::keyring::DataKey;
 use crate::domain::random::Random;
@@ -56,6 +58,7 @@ pub use announce::WakeUps;
 pub use change::{Before, Changed, Decision, EventDraft, Remembered, ReplySlot, Target};
 pub use check_log::LogReport;
 pub use events::Events;
+pub use measured::PoolLoad;
 pub use migrate::{Migrated, migrate};
 pub use open_error::OpenError;
 pub use read::{EventQuery, KeyOrder, KeyQuery, KeySort, KeyState};
@@ -129,6 +132,8 @@ struct Inner {
     data_key: Arc<DataKey>,
     store_id: StoreId,
     random: Arc<dyn Random>,
+    /// How long committed changes took.
+    appended: Durations,
 }
 
 impl Store {

@@ -15,6 +15,7 @@ use super::pools::Pools;
 use super::probe::probe;
 use super::write::{Done, WriteTransaction};
 use super::{Inner, Settings, Store};
+use crate::domain::durations::Durations;
 use crate::domain::ids::StoreId;
 use crate::domain::keyring::{DataKey, NONCE_LEN, RootKey, RootKeyring};
 use crate::domain::random::{self, Random};
@@ -52,6 +53,7 @@ impl Store {
                     data_key,
                     store_id,
                     random,
+                    appended: Durations::default(),
                 };
                 Ok(Self { inner: Arc::new(inner), hook: None, of_follower: false })
             }

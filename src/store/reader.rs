@@ -34,6 +34,11 @@ impl Reader {
         Self { connections, pooled }
     }
 
+    /// The connections.
+    pub(super) fn connections(&self) -> &DatabaseConnection {
+        &self.connections
+    }
+
     /// Begins a transaction that only reads, and sees the database as it is now until it ends.
     pub(super) async fn snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
         // Nothing is written, so that nothing has to wait for the writer's lock.

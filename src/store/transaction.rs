@@ -6,6 +6,8 @@
 //!
 //! If anything on the line fails, all of it is rolled back: a change whose event cannot be written did not happen.
 
+use tokio::time::Instant;
+
 use super::activation::no_root_key;
 use super::change::{Before, Changed, Decision, EventDraft, ReplySlot, Target};
 use super::error::Fault;
@@ -80,9 +82,14 @@ impl Store {
         T: Send,
         F: Fn(&Before) -> Result<Decision<T>, Error> + Send + Sync,
     {
+        let began = Instant::now();
         let transaction = self.begin().await?;
         let work = self.change_within(&transaction, target, slot, caller, decide).await;
-        transaction.finish(work).await
+        let changed = transaction.finish(work).await?;
+        if changed.changed {
+            self.note_appended(began.elapsed());
+        }
+        Ok(changed)
     }
 
     async fn change_within<T, F>(

@@ -1,8 +1,9 @@
-//! What the operators see: the log on standard error.
+//! What the operators see: the log on standard error, and [`metrics`].
 //!
 //! In: a filter and a form. Out: a [`Guard`] whose `shutdown` flushes. Everybody logs with `tracing`;
 //! nobody logs a secret, and this room makes sure that the libraries don't either (`CAPPED`).
 
+pub mod metrics;
 mod panics;
 
 use std::io;

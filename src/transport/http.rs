@@ -1,4 +1,5 @@
-//! HTTP/1: the pages for probes (`/livez` and `/readyz`), and whatever else has pages of its own.
+//! HTTP/1: the pages for probes (`/livez` and `/readyz`) and for Prometheus (`/metrics`), and whatever else has pages of
+//! its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +12,11 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::accept;
+use super::connections::Connections;
+use super::metrics_page::{MetricsPage, metrics};
 
 /// The most connections for the pages at once: probes and people, not traffic.
 const MAX_CONNECTIONS: usize = 256;
@@ -33,6 +35,8 @@ pub type Readiness = dyn Fn() -> Result<(), String> + Send + Sync;
 pub struct Pages {
     /// Asked at each `/readyz`.
     pub ready: Arc<Readiness>,
+    /// What `/metrics` shows; there is no such page without it.
+    pub metrics: Option<Arc<MetricsPage>>,
 }
 
 impl Pages {
@@ -40,6 +44,7 @@ impl Pages {
         Router::new()
             .route("/livez", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
             .with_state(self)
     }
 }
@@ -53,20 +58,20 @@ async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
 
 /// Serves the pages until `shutdown` is said.
 pub async fn serve_pages(listener: TcpListener, pages: Pages, shutdown: CancellationToken) {
-    serve(listener, pages.routes(), MAX_CONNECTIONS, shutdown).await;
+    let connections = Arc::new(Connections::new(MAX_CONNECTIONS));
+    serve(listener, pages.routes(), connections, shutdown).await;
 }
 
-/// Serves these routes until `shutdown` is said, to at most so many connections at once.
+/// Serves these routes until `shutdown` is said, to as many connections at once as have a place.
 pub async fn serve(
     listener: TcpListener,
     routes: Router,
-    max_connections: usize,
+    connections: Arc<Connections>,
     shutdown: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
     let each = shutdown.clone();
     accept(listener, shutdown, move |socket, _| {
-        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+        if let Some(place) = connections.place() {
             let served = connection(socket, routes.clone(), each.clone());
             tokio::spawn(async move {
                 served.await;

@@ -5,7 +5,8 @@
 //!                                                    runtime each
 //!   listener ─► acceptor ── round robin ──┬─► bounded ─► verify-0: HTTP/2 ─► service
 //!               cap, EMFILE back-off      └─► bounded ─► verify-1: HTTP/2 ─► service
-//!   listener ─► acceptor ─► HTTP/1 pages for probes
+//!   listener ─► acceptor ────────────────────► administration-0, if KeyAdmin has a listener of its own
+//!   listener ─► acceptor ─► HTTP/1 pages for probes and Prometheus
 //!   listener ─► acceptor ─► HTTP/1 for gateways
 //! ```
 //!
@@ -16,7 +17,9 @@
 mod accept;
 mod at_once;
 mod connection;
+mod connections;
 mod http;
+mod metrics_page;
 mod preface;
 mod signals;
 mod threads;
@@ -24,7 +27,9 @@ mod threads;
 use std::time::Duration;
 
 pub use accept::{BindError, bind};
+pub use connections::Connections;
 pub use http::{Pages, Readiness, serve as serve_http, serve_pages};
+pub use metrics_page::{MakePage, MetricsPage};
 pub use signals::Signals;
 pub use threads::{Verifiers, serve};
 

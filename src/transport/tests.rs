@@ -31,7 +31,7 @@ impl Server {
     async fn start(settings: Settings) -> Self {
         let (listener, address) = bind("listen", HERE).await.expect("a free port");
         let stop = CancellationToken::new();
-        let verifiers = serve(listener, &settings, &stop, || tower::service_fn(answer));
+        let verifiers = serve(listener, "verify", &settings, &stop, || tower::service_fn(answer));
         Self { address, stop, verifiers: verifiers.expect("threads") }
     }
 
@@ -170,6 +170,7 @@ async fn the_pages_say_live_and_ready_and_why_not() {
         ready: Arc::new(move || {
             if state.load(Ordering::SeqCst) { Ok(()) } else { Err("loading keys".to_owned()) }
         }),
+        metrics: None,
     };
     let served = tokio::spawn(serve_pages(listener, pages, stop.clone()));
     let page = async |path: &str| {
@@ -187,6 +188,7 @@ async fn the_pages_say_live_and_ready_and_why_not() {
     ready.store(true, Ordering::SeqCst);
     assert!(page("/readyz").await.starts_with("HTTP/1.1 200"));
     assert!(page("/nowhere").await.starts_with("HTTP/1.1 404"));
+    assert!(page("/metrics").await.starts_with("HTTP/1.1 404"), "nothing is measured");
     stop.cancel();
     tokio::time::timeout(SOON, served).await.expect("it stops").expect("no panic");
 }

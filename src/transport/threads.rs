@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Settings;
 use super::accept::accept;
 use super::connection::{self, Serves};
+use super::connections::Connections;
 
 /// New sockets that may wait for one thread. A thread that is that far behind gets no more.
 const WAITING: usize = 256;
@@ -24,16 +25,18 @@ type Arrival = (std::net::TcpStream, SocketAddr, OwnedSemaphorePermit);
 #[derive(Debug)]
 pub struct Verifiers {
     ended: Vec<oneshot::Receiver<()>>,
+    connections: Arc<Connections>,
 }
 
-/// Serves gRPC on a listener: starts the threads and the acceptor that feeds them. `make` builds the
-/// service of one thread. Call it on the runtime that owns the listener.
+/// Serves gRPC on a listener: starts the threads, whose names begin with that one, and the acceptor that feeds them.
+/// `make` builds the service of one thread. Call it on the runtime that owns the listener.
 ///
 /// # Errors
 ///
 /// If the system gives us no thread or no runtime.
 pub fn serve<S: Serves>(
     listener: TcpListener,
+    name: &str,
     settings: &Settings,
     shutdown: &CancellationToken,
     mut make: impl FnMut() -> S,
@@ -41,14 +44,16 @@ pub fn serve<S: Serves>(
     let (mut queues, mut ended) = (Vec::new(), Vec::new());
     for number in 0..settings.verify_threads.max(1) {
         let (queue, arrivals) = mpsc::channel(WAITING);
-        ended.push(start(number, arrivals, make(), settings.clone(), shutdown.clone())?);
+        let name = format!("{name}-{number}");
+        ended.push(start(name, arrivals, make(), settings.clone(), shutdown.clone())?);
         queues.push(queue);
     }
-    let places = Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)));
+    let connections = Arc::new(Connections::new(settings.max_connections));
+    let places = Arc::clone(&connections);
     let mut turn = 0_usize;
     tokio::spawn(accept(listener, shutdown.clone(), move |socket, peer| {
         // Above the cap, and where the hand-over fails, the socket is dropped, which closes it.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        let Some(place) = places.place() else {
             tracing::debug!(%peer, "closed a connection above max-connections");
             return;
         };
@@ -56,7 +61,7 @@ pub fn serve<S: Serves>(
         turn = turn.wrapping_add(1);
         give_to_one(&queues, turn, (socket, peer, place));
     }));
-    Ok(Verifiers { ended })
+    Ok(Verifiers { ended, connections })
 }
 
 /// Offers a socket to the thread whose turn it is, and if that is far behind, to the others.
@@ -76,7 +81,7 @@ fn give_to_one(queues: &[mpsc::Sender<Arrival>], turn: usize, mut arrival: Arriv
 }
 
 fn start<S: Serves>(
-    number: usize,
+    name: String,
     mut arrivals: mpsc::Receiver<Arrival>,
     service: S,
     settings: Settings,
@@ -108,11 +113,21 @@ fn start<S: Serves>(
             connections.wait().await;
         });
     };
-    std::thread::Builder::new().name(format!("verify-{number}")).spawn(body)?;
+    std::thread::Builder::new().name(name).spawn(body)?;
     Ok(ended)
 }
 
 impl Verifiers {
+    /// Their connections.
+    pub fn connections(&self) -> &Arc<Connections> {
+        &self.connections
+    }
+
+    /// From now on those of another listener as well; the connections stay apart.
+    pub fn join(&mut self, other: Self) {
+        self.ended.extend(other.ended);
+    }
+
     /// Waits until every thread has ended, which they do some time after the word to stop.
     pub async fn all_ended(&mut self) {
         for ended in &mut self.ended {

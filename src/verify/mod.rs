@@ -4,6 +4,7 @@
 //! database, a lock that a reader waits for (but see [`Index`]), an `async` function.
 
 mod index;
+mod tally;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use index::Index;
+pub use tally::{Outcome, Tally};
 
 use crate::domain::credential::{Brands, Presented};
 use crate::domain::ids::{AccountId, ApplicationId, Environment, KeyId, StoreId};
@@ -123,6 +125,8 @@ pub struct Verifier {
     clock: Arc<dyn Clock>,
     brands: Brands,
     store: StoreId,
+    /// `None`: nobody wants to know.
+    tally: Option<Arc<Tally>>,
 }
 
 impl fmt::Debug for Verifier {
@@ -141,7 +145,20 @@ impl Verifier {
         brands: Brands,
         store: StoreId,
     ) -> Self {
-        Self { index, data_key, position, clock, brands, store }
+        Self { index, data_key, position, clock, brands, store, tally: None }
+    }
+
+    /// The same, and what becomes of each question is counted there.
+    #[must_use]
+    pub fn counting(self, tally: Option<Arc<Tally>>) -> Self {
+        Self { tally, ..self }
+    }
+
+    /// Counts a well-formed question that is not asked, since this replica can't know the answer.
+    pub fn count_unasked(&self) {
+        if let Some(tally) = &self.tally {
+            tally.count(Outcome::Unknown);
+        }
     }
 
     /// The brands that this service's own credentials bear.
@@ -176,7 +193,15 @@ impl Verifier {
         let Decision { denial, proven, missing_scopes, checks } = self.decide(query);
         let based_on =
             LogPosition { store: self.store, epoch: basis.epoch, revision: basis.revision };
-        let staleness = self.fresh(&basis)?;
+        let fresh = self.fresh(&basis);
+        if let Some(tally) = &self.tally {
+            tally.count(match (&fresh, denial) {
+                (Err(_), _) => Outcome::Unknown,
+                (Ok(_), None) => Outcome::Allowed,
+                (Ok(_), Some(reason)) => Outcome::Denied(reason),
+            });
+        }
+        let staleness = fresh?;
         Ok(Answer { denial, proven, missing_scopes, checks, based_on, staleness })
     }
 

@@ -42,6 +42,16 @@ pub fn nginx() -> PathBuf {
     variable("CSTEST_NGINX").into()
 }
 
+/// The program Prometheus.
+pub fn prometheus() -> PathBuf {
+    variable("CSTEST_PROMETHEUS").into()
+}
+
+/// The program promtool.
+pub fn promtool() -> PathBuf {
+    variable("CSTEST_PROMTOOL").into()
+}
+
 /// Where grpcurl, buf and Python with grpcio are.
 pub fn tools_dir() -> PathBuf {
     variable("CSTEST_TOOLS").into()

@@ -24,6 +24,7 @@ pub struct Server {
     running: Running,
     log: PathBuf,
     grpc: String,
+    admin: Option<String>,
     http: String,
     gateways: Option<String>,
 }
@@ -69,6 +70,7 @@ impl Builder {
             running,
             log,
             grpc: None,
+            admin: None,
             http: None,
             gateways: None,
             said_ready: false,
@@ -92,6 +94,7 @@ pub struct Starting {
     running: Running,
     log: PathBuf,
     grpc: Option<String>,
+    admin: Option<String>,
     http: Option<String>,
     gateways: Option<String>,
     said_ready: bool,
@@ -104,6 +107,7 @@ impl Starting {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
                 ["gRPC", address, ..] => self.grpc = Some(address.to_owned()),
+                ["KeyAdmin", address, ..] => self.admin = Some(address.to_owned()),
                 ["HTTP", address, ..] => self.http = Some(address.to_owned()),
                 ["gateways", address, ..] => self.gateways = Some(address.to_owned()),
                 ["ready", ..] => self.said_ready = true,
@@ -131,10 +135,10 @@ impl Starting {
             panic!("the server ended before it was ready ({status}):\n{log}");
         }
         self.builder.store.record_canaries();
-        let Self { builder, running, log, grpc, http, gateways, .. } = self;
+        let Self { builder, running, log, grpc, admin, http, gateways, .. } = self;
         let named = grpc.zip(http);
         let (grpc, http) = named.expect("the server names its addresses before it says ready");
-        Server { builder, running, log, grpc, http, gateways }
+        Server { builder, running, log, grpc, admin, http, gateways }
     }
 }
 
@@ -166,6 +170,11 @@ impl Server {
     /// The URL of gRPC.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.grpc)
+    }
+
+    /// The URL of gRPC where `KeyAdmin` has a listener of its own.
+    pub fn admin_endpoint(&self) -> String {
+        format!("http://{}", self.admin.as_deref().expect("--admin-listen was said"))
     }
 
     /// The URL of the health and metrics pages.

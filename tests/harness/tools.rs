@@ -31,6 +31,15 @@ pub fn nginx() -> Program {
     Program::new(run::nginx()).with_a_clean_environment()
 }
 
+pub fn prometheus() -> Program {
+    Program::new(run::prometheus()).with_a_clean_environment()
+}
+
+/// What checks rules, and pages as Prometheus reads them.
+pub fn promtool() -> Program {
+    Program::new(run::promtool()).with_a_clean_environment()
+}
+
 /// Nothing of the user's own settings for it.
 pub fn curl() -> Program {
     Program::new(run::curl()).with_a_clean_environment().args(["--disable", "--noproxy", "*"])

@@ -20,6 +20,7 @@ use crate::harness::proxy::Direction;
 use crate::harness::replicas::Told;
 use crate::harness::server::Starting;
 use crate::harness::{Caller, Credential, Replica, Replicas, eventually};
+use crate::telemetry::page::Page;
 
 const REPLICAS: usize = 3;
 /// More than were lost, so that the new log has a revision wherever the old one had.
@@ -67,6 +68,16 @@ async fn watch_from(replica: &Replica, cursor: &str) -> Code {
 async fn nothing_is_known(replica: &Replica, credential: &Credential) {
     eventually("a replica that knew what was lost answers nothing more", SOON, async || {
         asked(replica, credential, "").await.is_unavailable()
+    })
+    .await;
+}
+
+/// What whoever watches the metrics is told.
+async fn says_forked(replica: &Replica, forked: bool, epoch: f64) {
+    let wanted = (f64::from(u8::from(forked)), f64::from(u8::from(!forked)), epoch);
+    Page::that(&replica.http(), "its page says how it stands", |page| {
+        let forked = page.value("countersign_log_forked");
+        (forked, page.value("countersign_ready"), page.value("countersign_log_epoch")) == wanted
     })
     .await;
 }
@@ -152,6 +163,7 @@ async fn lost_changes_are_noticed_by_every_replica_that_knew_of_them_until_they_
     for replica in replicas.each() {
         nothing_is_known(replica, good).await;
         alarm_names(replica, lost_revisions.clone()).await;
+        says_forked(replica, true, 1.0).await;
     }
 
     // A server that never knew of the lost changes can't miss them: it is how the new log grows past the old one.
@@ -190,6 +202,7 @@ async fn lost_changes_are_noticed_by_every_replica_that_knew_of_them_until_they_
     }
     replicas.all_allow(good, SOON).await;
     for (number, replica) in replicas.each().enumerate() {
+        says_forked(replica, false, 2.0).await;
         let of = |credential| asked(replica, credential, "");
         assert_eq!(
             of(&lost[0]).await,

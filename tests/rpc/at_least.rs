@@ -36,7 +36,7 @@ fn other(token: &str, change: impl FnOnce(&mut LogPosition)) -> String {
 }
 
 /// A revision that no log of these tests ever has.
-fn of_the_future(token: &str) -> String {
+pub fn of_the_future(token: &str) -> String {
     other(token, |position| position.revision += 1_000)
 }
 

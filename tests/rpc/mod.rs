@@ -1,6 +1,7 @@
 //! Each RPC against the real server, one file each: what it does, and what it says to bad input. A
 //! test in `permissions` finds an RPC that has no file here.
 
+mod admin_listen;
 mod callers;
 mod check;
 mod create_key;

@@ -153,6 +153,7 @@ def apt_install(package):
     if not is_root() or not shutil.which("apt-get"):
         raise Failure(f"{package} is missing: {command}")
     say(f"installing {package}: {command}")
-    env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    # Only the programs are wanted: in this run level no package starts its service.
+    env = dict(os.environ, DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1")
     if subprocess.run(command, shell=True, env=env, stdout=subprocess.DEVNULL, check=False).returncode != 0:
         raise Failure(f"{package} could not be installed: run it yourself to see why: {command}")

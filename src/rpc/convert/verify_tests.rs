@@ -53,3 +53,17 @@ fn a_hundred_scopes_can_be_required_and_no_more() {
     let counted = wire::VerifyRequest { further_scopes: 101, ..request(0) };
     assert_eq!(fields(&counted), ["required_scopes"]);
 }
+
+#[test]
+fn reasons_have_the_names_of_the_contract() {
+    use crate::domain::verdict::DenialReason;
+    for reason in DenialReason::ALL {
+        let of_contract = crate::rpc::proto::DenialReason::try_from(reason as i32);
+        let name = of_contract.expect("a reason of the contract").as_str_name();
+        assert_eq!(name, format!("DENIAL_REASON_{}", reason.name().to_uppercase()));
+    }
+    let unspecified = 1;
+    let of_contract =
+        (0..100).filter(|number| crate::rpc::proto::DenialReason::try_from(*number).is_ok());
+    assert_eq!(of_contract.count(), DenialReason::ALL.len() + unspecified);
+}

@@ -20,6 +20,7 @@ mod passed;
 mod refusal;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderName;
 use http::header::AUTHORIZATION;
@@ -82,16 +83,40 @@ impl Default for Settings {
 pub struct Gateway {
     verifier: Arc<Verifier>,
     settings: Arc<Settings>,
+    /// How many requests were refused for each of the [`REFUSALS`].
+    refused: Arc<[AtomicU64; REFUSALS.len()]>,
 }
+
+/// The [`REASONS`] in small letters.
+const REFUSALS: [&str; REASONS.len()] = ["ambiguous_request", "unknown_route", "unmeetable"];
 
 impl Gateway {
     /// Decides by these settings, on what the verifier answers.
     pub fn new(verifier: Arc<Verifier>, settings: Settings) -> Self {
-        Self { verifier, settings: Arc::new(settings) }
+        Self { verifier, settings: Arc::new(settings), refused: Arc::default() }
+    }
+
+    /// How many requests were refused since the start for no fault of their credential, by reason.
+    pub fn refused(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.refused.iter().map(|count| count.load(Ordering::Relaxed));
+        REFUSALS.into_iter().zip(counts).collect()
     }
 
     /// Decides on a request. `caller` is the gateway, if it presented a credential of its own.
     fn decide(&self, attempt: &Attempt<'_>, caller: Option<&Principal>) -> Result<Passed, Refusal> {
+        self.try_decide(attempt, caller).inspect_err(|refusal| {
+            let reason = REASONS.iter().position(|(reason, ..)| *reason == refusal.reason());
+            if let Some(count) = reason.and_then(|place| self.refused.get(place)) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    }
+
+    fn try_decide(
+        &self,
+        attempt: &Attempt<'_>,
+        caller: Option<&Principal>,
+    ) -> Result<Passed, Refusal> {
         let path = Path::of(attempt.target).map_err(|_| Refusal::ambiguous())?;
         if attempt.headers.say_another_request() {
             return Err(Refusal::ambiguous());
@@ -132,5 +157,15 @@ impl Gateway {
         }
         let of_the_table = of_the_table.unwrap_or_default();
         of_the_table.and(attempt.said.demand.clone()).map_err(|_| Refusal::unmeetable())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_the_reasons_in_small_letters() {
+        assert_eq!(REFUSALS.map(str::to_uppercase), REASONS.map(|(reason, ..)| reason.to_owned()));
     }
 }

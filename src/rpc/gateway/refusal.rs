@@ -101,6 +101,11 @@ impl Refusal {
         }
     }
 
+    /// Why, in the contract's words or those of [`REASONS`].
+    pub(super) fn reason(&self) -> &str {
+        &self.reason
+    }
+
     fn of_the_request(reason: &'static str) -> Self {
         let told = REASONS.iter().find(|(own, ..)| *own == reason);
         let (status, detail) =

@@ -12,6 +12,7 @@ use crate::harness::{Database, Program, Server, Store, tools};
 const BAD: &[(&str, &[&str], &str)] = &[
     ("config", &["/no/such/file.toml", "/"], "settings file /"),
     ("listen", ADDRESSES, "listen"),
+    ("admin-listen", ADDRESSES, "admin-listen"),
     ("http-listen", ADDRESSES, "http-listen"),
     ("data-dir", &["", "/dev/null/data"], "data"),
     ("database-url", &["", "keys.db", "mysql://host/db", "postgres://host:x/db"], "database-url"),
@@ -138,13 +139,18 @@ async fn a_port_in_use_is_said_to_be_so_before_anything_is_made() {
     let store = Store::unprepared(Database::Sqlite).await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
     let taken = taken.local_addr().expect("it is bound").to_string();
-    for name in ["listen", "http-listen"] {
+    for name in ["listen", "admin-listen", "http-listen", "gateway-listen"] {
         let program = serve_but_for(&store, name).arg(format!("--{name}={taken}"));
         let says = format!("{name} {taken} is in use by another program");
         refuses(program, &[&says, &format!("--{name}")]);
     }
-    let both = serve_but_for(&store, "").args(["--listen", &taken, "--http-listen", &taken]);
-    refuses(both, &["are both", "a port each"]);
+    for (one, other) in
+        [("listen", "http-listen"), ("listen", "admin-listen"), ("admin-listen", "gateway-listen")]
+    {
+        let both = [one, other].map(|name| format!("--{name}={taken}"));
+        let says = format!("{one} and {other} are both {taken}");
+        refuses(serve_but_for(&store, one).args(both), &[&says, "a port of its own"]);
+    }
     assert!(!store.data_dir.join("countersign-data").exists(), "something was made");
 }
 

@@ -1,0 +1,106 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+
+const BOUNDS: &[u64] = &[1_000, 2_500, 10_000];
+
+fn metrics() -> Metrics {
+    let resource = Resource::builder_empty()
+        .with_attributes([KeyValue::new("service.name", "countersign")])
+        .build();
+    Metrics::new(resource, BOUNDS, |builder| builder).expect("they can be made")
+}
+
+/// The lines of one metric, without comments.
+fn lines(page: &str, name: &str) -> Vec<String> {
+    page.lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_counter_and_a_gauge_say_what_is_read_at_that_moment() {
+    let (metrics, shed) = (metrics(), Arc::new(AtomicU64::new(3)));
+    let read = Arc::clone(&shed);
+    metrics.observe(&REQUESTS_SHED, move || {
+        let shed = read.load(Ordering::SeqCst) as f64;
+        vec![(vec!["services"], shed), (vec!["open"], 0.0)]
+    });
+    metrics.observe_one(&READY, || 1.0);
+    shed.store(5, Ordering::SeqCst);
+    let page = metrics.page().expect("a page");
+    let expected = [
+        r#"countersign_requests_shed_total{door="open"} 0"#,
+        r#"countersign_requests_shed_total{door="services"} 5"#,
+    ];
+    assert_eq!(lines(&page, "countersign_requests_shed_total"), expected);
+    assert_eq!(lines(&page, "countersign_ready"), ["countersign_ready 1"]);
+    let target = [r#"target_info{service_name="countersign"} 1"#];
+    assert_eq!(lines(&page, "target_info"), target);
+    for name in OF_THE_PROCESS {
+        assert_eq!(lines(&page, &format!("{name} ")).len(), 1, "{name}");
+    }
+    assert!(!page.contains("otel_scope"), "{page}");
+}
+
+#[test]
+fn a_histogram_has_the_exact_counts_and_the_exact_sum() {
+    let metrics = metrics();
+    let held = Arc::new(Mutex::new(vec![(2, 1_999), (3, 6_000), (0, 0), (1, 25_000)]));
+    let read = Arc::clone(&held);
+    metrics.fill(&AUDIT_APPEND, move || vec![(Labels::new(), read.lock().expect("whole").clone())]);
+    let name = "countersign_audit_append_duration_seconds";
+    let expected = |counts: [u64; 4], sum: &str| {
+        let le = ["0.000001", "0.0000025", "0.00001", "+Inf"];
+        let mut lines: Vec<_> = le
+            .iter()
+            .zip(counts)
+            .map(|(le, count)| format!("{name}_bucket{{le=\"{le}\"}} {count}"))
+            .collect();
+        lines.extend([format!("{name}_sum {sum}"), format!("{name}_count {}", counts[3])]);
+        lines
+    };
+    let page = metrics.page().expect("a page");
+    assert_eq!(lines(&page, name), expected([2, 5, 5, 6], "0.000032999"));
+    assert_eq!(metrics.page().expect("a page"), page, "looking changes nothing");
+    held.lock().expect("whole")[2] = (1, 9_000);
+    metrics.hand_over();
+    let page = metrics.page().expect("a page");
+    assert_eq!(lines(&page, name), expected([2, 5, 6, 7], "0.000041999"));
+}
+
+#[test]
+fn every_metric_of_the_table_gets_the_name_that_it_says() {
+    let metrics = metrics();
+    for metric in METRICS {
+        let values = vec!["x"; metric.labels.len()];
+        if metric.kind == Kind::Histogram {
+            metrics.fill(metric, move || vec![(values.clone(), vec![(1, 700)])]);
+        } else {
+            metrics.observe(metric, move || vec![(values.clone(), 1.0)]);
+        }
+    }
+    let page = metrics.page().expect("a page");
+    for metric in METRICS {
+        let name = metric.prometheus_name();
+        assert!(page.contains(&format!("# HELP {name} {}\n", metric.meaning)), "{name}:\n{page}");
+        let kind = format!("{:?}", metric.kind).to_lowercase();
+        assert!(page.contains(&format!("# TYPE {name} {kind}\n")), "{name}");
+    }
+    let known = METRICS.iter().map(|metric| metric.prometheus_name());
+    let known: Vec<_> =
+        known.chain(OF_THE_PROCESS.map(str::to_owned)).chain(["target_info".to_owned()]).collect();
+    for line in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = line.split(' ').next().unwrap_or_default();
+        assert!(known.iter().any(|known| known == name), "{name} is not in the table");
+    }
+}
+
+#[test]
+fn a_label_above_the_most_series_joins_the_rest() {
+    let metrics = metrics();
+    let words: Vec<&'static str> =
+        (0..2_000).map(|number: u32| &*Box::leak(number.to_string().into_boxed_str())).collect();
+    metrics.observe(&WAITERS, move || words.iter().map(|word| (vec![*word], 1.0)).collect());
+    let page = metrics.page().expect("a page");
+    assert_eq!(lines(&page, "countersign_waiters{").len(), MOST_SERIES + 1);
+}

@@ -1,0 +1,6 @@
+//! What operators see of a server from outside.
+
+mod docs;
+mod metrics;
+pub mod page;
+mod prometheus;
