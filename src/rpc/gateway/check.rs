@@ -129,11 +129,14 @@ fn said(extensions: &HashMap<String, String>) -> Result<Said, String> {
 }
 
 fn allowed(passed: &Passed) -> CheckResponse {
-    let headers =
-        passed.headers().into_iter().map(|(name, value)| overwritten(name, value)).collect();
+    // Envoy passes over headers without a value, and so would leave what the client says under that name.
+    let (said, unsaid): (Vec<_>, Vec<_>) =
+        passed.headers().into_iter().partition(|(_, value)| !value.is_empty());
+    let mut headers_to_remove = passed.removed.clone();
+    headers_to_remove.extend(unsaid.into_iter().map(|(name, _)| name.to_owned()));
     let response = OkHttpResponse {
-        headers,
-        headers_to_remove: passed.removed.clone(),
+        headers: said.into_iter().map(|(name, value)| overwritten(name, value)).collect(),
+        headers_to_remove,
         ..OkHttpResponse::default()
     };
     CheckResponse {
