@@ -82,7 +82,9 @@ where
         let this = self.project();
         let mut response = ready!(this.answer.poll(cx))?;
         if !*this.is_check {
-            return Poll::Ready(Ok(response.map(|body| AnsweredBody { body, stage: Stage::Given })));
+            return Poll::Ready(
+                Ok(response.map(|body| AnsweredBody { body, stage: Stage::Given })),
+            );
         }
         // A refusal has its status in the head, and no body.
         let stage = match refused(response.headers()) {
