@@ -173,7 +173,7 @@ async fn who_passes_is_said_in_headers_and_metadata_and_the_secret_is_taken_out(
     );
     assert_eq!(passed(reply.await).headers_to_remove, ["x-secret-key", "authorization"]);
 
-    // What a key does not have is taken away: Envoy passes over headers without a value.
+    // What a key does not have is taken away: to set a header to nothing may be to leave it.
     let Credential { key_id, secret } = &admin.mint(key("acme", "billing")).await.credential;
     let authorization = format!("Bearer {key_id}");
     let headers = [("authorization", authorization.as_str()), ("x-secret-key", secret)];

@@ -129,7 +129,8 @@ fn said(extensions: &HashMap<String, String>) -> Result<Said, String> {
 }
 
 fn allowed(passed: &Passed) -> CheckResponse {
-    // Envoy passes over headers without a value, and so would leave what the client says under that name.
+    // Envoy's contract says both of headers without a value, that it drops them (and leaves the client's) and that it
+    // keeps them (`keep_empty_value`). What is to be gone is taken away.
     let (said, unsaid): (Vec<_>, Vec<_>) =
         passed.headers().into_iter().partition(|(_, value)| !value.is_empty());
     let mut headers_to_remove = passed.removed.clone();
