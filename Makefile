@@ -15,7 +15,7 @@ help:
 	@echo 'make check           formatting, clippy, cargo-deny'
 	@echo 'make bench           what a Verify costs, against its bars (ARGS="--keys 10000000" adds a store; --help)'
 	@echo 'make bench-postgres  the same, and what replicas on one PostgreSQL cost'
-	@echo 'make bench-envoy     what a gateway asking costs: the same Envoy with and without the filter, in turns'
+	@echo 'make bench-envoy     what a gateway asking costs: one Envoy with and without the filter, in turns'
 	@echo 'make bench-compare   what changed since the kept baseline; bench-baseline keeps the latest run'
 	@echo 'make capacity        memory and start-up time of 1,000,000 keys (KEYS=… for another number)'
 	@echo 'make fmt             format the sources'

@@ -1,9 +1,10 @@
 //! What a gateway's question costs: `make bench-envoy`, or `cargo bench --bench envoy -- --help`.
 //!
-//! One Envoy with `examples/envoy/envoy.yaml`, one service behind it, one Countersign. The same requests go through
-//! it in turns: on a route for which the filter is switched off, and on one for which it asks. Each connection sends on
-//! a schedule, and where an answer comes too late for the next request, that one counts from when it was due, so that a
-//! stall is not left out of the figures. All
+//! One Envoy with `examples/envoy/envoy.yaml`, one service behind it, one Countersign. That Envoy has a second listener,
+//! which is the first one without the filter. The very same requests go through the two in turns, a turn of each to a
+//! round, and who begins changes from round to round: what the check adds is the difference within a round, so that a
+//! machine that is slower for a while slows both. Each connection sends on a schedule, and where an answer comes too
+//! late for the next request, that one counts from when it was due, so that a stall is not left out of the figures. All
 //! traffic stays on loopback and is bounded, and everything ends by itself.
 
 #![allow(
@@ -33,11 +34,11 @@ use stack::Stack;
 /// Measures what a gateway's question costs.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Turns of each route
-    #[arg(long, default_value_t = 5)]
+    /// Turns of each listener
+    #[arg(long, default_value_t = 9)]
     rounds: usize,
     /// How long a turn takes, in seconds
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 3)]
     seconds: u64,
     /// Connections to Envoy
     #[arg(long, default_value_t = 8)]
@@ -50,9 +51,12 @@ struct Arguments {
     bench: bool,
 }
 
-/// The routes of the example: the filter is off for the first, and asks for the second.
-const ROUTES: [(&str, &str); 2] =
-    [("without the filter", "/healthz"), ("with the filter", "/v1/transactions")];
+/// What both listeners are asked for.
+const PATH: &str = "/v1/transactions";
+const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
+
+/// Latencies of one round in microseconds, without the filter and with it.
+type Round = [Histogram<u64>; 2];
 
 fn main() {
     let arguments = Arguments::parse();
@@ -73,45 +77,73 @@ async fn run(arguments: &Arguments) {
         interval: Duration::from_secs(1) * connections / arguments.rate,
         lasts: Duration::from_secs(arguments.seconds),
     };
-    let loads = ROUTES.map(|(_, path)| Load::new(stack.envoy(), path, stack.credential()));
+    let loads = [stack.without_the_filter(), stack.with_the_filter()]
+        .map(|listener| Load::new(listener, PATH, stack.credential()));
     // Connections, caches and both ways warm.
     for load in &loads {
         load.run(Schedule { lasts: Duration::from_secs(1), ..schedule }).await;
     }
-    let mut latencies = ROUTES.map(|_| Histogram::<u64>::new(3).expect("three digits"));
-    let mut rounds = ROUTES.map(|_| Vec::new());
-    for _ in 0..arguments.rounds.max(1) {
-        for (index, load) in loads.iter().enumerate() {
-            let round = load.run(schedule).await;
-            rounds[index].push(round.value_at_quantile(0.5));
-            latencies[index].add(round).expect("the same range");
-        }
+    let mut rounds = Vec::new();
+    for number in 0..arguments.rounds.max(1) {
+        let [without, with] = &loads;
+        rounds.push(if number % 2 == 0 {
+            let first = without.run(schedule).await;
+            [first, with.run(schedule).await]
+        } else {
+            let first = with.run(schedule).await;
+            [without.run(schedule).await, first]
+        });
     }
-    print(arguments, &latencies, rounds);
+    print(arguments, &rounds);
 }
 
-fn print(arguments: &Arguments, latencies: &[Histogram<u64>; 2], rounds: [Vec<u64>; 2]) {
-    let quantiles = [0.5, 0.9, 0.99, 0.999];
+fn print(arguments: &Arguments, rounds: &[Round]) {
     let mut table = Table::new();
-    table.set_header(["µs", "p50", "p90", "p99", "p99.9", "p50 of each turn", "requests"]);
-    for ((name, _), (latency, rounds)) in ROUTES.iter().zip(latencies.iter().zip(&rounds)) {
-        let mut row = vec![(*name).to_owned()];
-        row.extend(quantiles.map(|quantile| latency.value_at_quantile(quantile).to_string()));
-        row.push(rounds.iter().map(u64::to_string).collect::<Vec<_>>().join(" "));
-        row.push(latency.len().to_string());
-        table.add_row(row);
+    table.set_header([
+        "µs",
+        "without the filter",
+        "with the filter",
+        "what the check adds: median of the rounds",
+        "least",
+        "most",
+    ]);
+    for (name, quantile) in QUANTILES {
+        let of_rounds = |which: usize| {
+            rounds.iter().map(move |round| signed(round[which].value_at_quantile(quantile)))
+        };
+        let added = of_rounds(1).zip(of_rounds(0)).map(|(with, without)| with - without);
+        let added = sorted(added);
+        table.add_row([
+            name.to_owned(),
+            median(&sorted(of_rounds(0))).to_string(),
+            median(&sorted(of_rounds(1))).to_string(),
+            format!("{:+}", median(&added)),
+            format!("{:+}", added[0]),
+            format!("{:+}", added[added.len() - 1]),
+        ]);
     }
-    let [without, with] = latencies;
-    let mut row = vec!["what the check adds".to_owned()];
-    row.extend(quantiles.map(|quantile| {
-        let added = i128::from(with.value_at_quantile(quantile))
-            - i128::from(without.value_at_quantile(quantile));
-        format!("{added:+}")
-    }));
-    table.add_row(row);
     println!("{table}");
+    let requests: u64 = rounds.iter().flatten().map(Histogram::len).sum();
     println!(
-        "{} connections, {} requests a second together, {} turns of {} s each",
-        arguments.connections, arguments.rate, arguments.rounds, arguments.seconds
+        "{} connections, {} requests a second together, {} rounds of two turns of {} s, {requests} requests",
+        arguments.connections,
+        arguments.rate,
+        rounds.len(),
+        arguments.seconds
     );
+}
+
+fn signed(micros: u64) -> i64 {
+    i64::try_from(micros).expect("a short time")
+}
+
+fn sorted(values: impl Iterator<Item = i64>) -> Vec<i64> {
+    let mut values: Vec<i64> = values.collect();
+    values.sort_unstable();
+    values
+}
+
+/// Of an even number the upper of the two in the middle.
+fn median(sorted: &[i64]) -> i64 {
+    sorted[sorted.len() / 2]
 }

@@ -18,7 +18,8 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 pub(crate) struct Stack {
     _folder: tempfile::TempDir,
     _processes: [Process; 2],
-    envoy: SocketAddr,
+    with_the_filter: SocketAddr,
+    without_the_filter: SocketAddr,
     key_id: String,
     secret: String,
 }
@@ -38,12 +39,19 @@ impl Stack {
         let service = service().await;
         let (server, grpc) = countersign(folder.path());
         let (key_id, secret) = mint(grpc, &folder.path().join("admin.env")).await;
-        let (envoy_process, envoy) = envoy(folder.path(), service, grpc);
-        Self { _folder: folder, _processes: [envoy_process, server], envoy, key_id, secret }
+        let (envoy, [with_the_filter, without_the_filter]) = envoy(folder.path(), service, grpc);
+        let _processes = [envoy, server];
+        Self { _folder: folder, _processes, with_the_filter, without_the_filter, key_id, secret }
     }
 
-    pub(crate) fn envoy(&self) -> SocketAddr {
-        self.envoy
+    /// The listener of the example.
+    pub(crate) fn with_the_filter(&self) -> SocketAddr {
+        self.with_the_filter
+    }
+
+    /// The same listener but for the filter.
+    pub(crate) fn without_the_filter(&self) -> SocketAddr {
+        self.without_the_filter
     }
 
     pub(crate) fn credential(&self) -> (&str, &str) {
@@ -129,15 +137,34 @@ async fn mint(grpc: SocketAddr, admin_env: &Path) -> (String, String) {
     (reply.key.expect("the key").key_id, reply.secret)
 }
 
-/// The example, with the ports of this run.
-fn envoy(folder: &Path, service: SocketAddr, grpc: SocketAddr) -> (Process, SocketAddr) {
-    let free =
-        TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
-    let mut text =
+/// The example, with the ports of this run and its listener a second time, without the filter.
+fn envoy(folder: &Path, service: SocketAddr, grpc: SocketAddr) -> (Process, [SocketAddr; 2]) {
+    // Both at once, so that they are two.
+    let free = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let free = free.map(|listener| listener.local_addr().expect("an address"));
+    let [with_the_filter, without_the_filter] = free;
+    let example =
         fs::read_to_string(in_repository("examples/envoy/envoy.yaml")).expect("the example");
-    for (port, other) in [("10000", free), ("9000", service), ("50051", grpc)] {
-        text =
-            text.replace(&format!("port_value: {port}"), &format!("port_value: {}", other.port()));
+    let (head, rest) = once(&example, "    - name: public\n");
+    let (listener, clusters) = once(rest, "  clusters:\n");
+    let (before, after) =
+        once(listener, "                  - name: envoy.filters.http.ext_authz\n");
+    let (_, after) = once(after, "                  - name: envoy.filters.http.router\n");
+    let unfiltered =
+        format!("{before}                  - name: envoy.filters.http.router\n{after}");
+    let at = |listener: &str, address: SocketAddr| {
+        once(listener, "port_value: 10000");
+        listener.replace("port_value: 10000", &format!("port_value: {}", address.port()))
+    };
+    let mut text = format!(
+        "{head}    - name: public\n{}    - name: without the filter\n{}  clusters:\n{clusters}",
+        at(listener, with_the_filter),
+        at(&unfiltered, without_the_filter)
+    );
+    for (port, other) in [("9000", service), ("50051", grpc)] {
+        let port = format!("port_value: {port} ");
+        once(&text, &port);
+        text = text.replace(&port, &format!("port_value: {} ", other.port()));
     }
     let file = folder.join("envoy.yaml");
     fs::write(&file, text).expect("a file");
@@ -149,9 +176,16 @@ fn envoy(folder: &Path, service: SocketAddr, grpc: SocketAddr) -> (Process, Sock
         .arg(&file);
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("Envoy starts");
     let (process, began) = (Process(child), Instant::now());
-    while TcpStream::connect(free).is_err() {
+    while free.iter().any(|address| TcpStream::connect(address).is_err()) {
         assert!(began.elapsed() < READY_WITHIN, "Envoy does not listen");
         std::thread::sleep(Duration::from_millis(10));
     }
     (process, free)
+}
+
+/// What stands before and after a text that is there once.
+fn once<'t>(text: &'t str, part: &str) -> (&'t str, &'t str) {
+    let (before, after) = text.split_once(part).unwrap_or_else(|| panic!("no {part} in {text}"));
+    assert!(!after.contains(part), "{part} is there more than once");
+    (before, after)
 }

@@ -231,7 +231,7 @@ impl Server {
         let at_admin = services(Some(admin_service), None, None, &health).map_err(Failure::said)?;
         let mut verifiers =
             transport::serve(doors.grpc, "verify", &settings.transport, &stop, || {
-                middleware.guard(at_grpc.clone())
+                gateway::answered(middleware.guard(at_grpc.clone()))
             })
             .map_err(no_threads)?;
         let mut connections = vec![("grpc", Arc::clone(verifiers.connections()))];

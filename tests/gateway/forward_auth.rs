@@ -115,6 +115,90 @@ async fn each_door_reads_the_headers_of_its_own_gateway() {
     assert_eq!(asked("/v1/other", &of_nginx).status, 404);
 }
 
+/// Gateways take away what they are told by name, and servers behind CGI and its like read other names as the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_of_ours_in_another_spelling_is_refused() {
+    let door = Door::start(&[]).await;
+    let credential = door.reader(&[]).await;
+    let [key, secret] = two_headers(&credential);
+    for name in [
+        "X_Countersign_Account",
+        "X.Countersign.Account",
+        "X-Countersign_Account",
+        "X-Countersign-Key_Id",
+        "x~countersign~role",
+    ] {
+        let forged = format!("{name}: globex");
+        let refused = door.traefik("GET", "/v1/transactions", &[&key, &secret, &forged]);
+        assert_eq!(
+            (refused.status, refused.reason().as_str()),
+            (403, "AMBIGUOUS_REQUEST"),
+            "{name}"
+        );
+        let of_nginx =
+            ["X-Original-Method: GET", "X-Original-URI: /v1/transactions", &key, &secret, &forged];
+        assert_eq!(door.ask("/v1/auth-request", &of_nginx).reason(), "AMBIGUOUS_REQUEST", "{name}");
+    }
+    // These the gateway takes away, or they are nobody's business.
+    for name in ["X-Countersign-Account", "x-countersign-role", "X_Other", "X_Countersigned_By"] {
+        let forged = format!("{name}: globex");
+        let reply = door.traefik("GET", "/v1/transactions", &[&key, &secret, &forged]);
+        assert_eq!(reply.status, 200, "{name}: {reply:?}");
+        assert_eq!(reply.header("x-countersign-account"), Some("acme"));
+    }
+}
+
+/// Who has no good key learns nothing of the route table: every path is alike.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn routes_are_told_to_holders_of_good_keys_only() {
+    let door = Door::start(&[]).await;
+    let good = door.reader(&["192.0.2.0/24"]).await;
+    let elsewhere = door.reader(&["203.0.113.0/24"]).await;
+    let [key, secret] = two_headers(&good);
+    let [far_key, far_secret] = two_headers(&elsewhere);
+    let unknown = "Authorization: Bearer nobody";
+    let ambiguous = "/v1//nothing";
+    for (what, headers, status, reason) in [
+        ("none", &[][..], 401, "MISSING"),
+        ("a malformed one", &["Authorization: Bearer csk_live_0", &secret], 401, "MALFORMED"),
+        ("an unknown one", &[unknown, &secret], 401, "INVALID_CREDENTIAL"),
+        ("a wrong secret", &[&key, &far_secret], 401, "INVALID_CREDENTIAL"),
+        ("one from elsewhere", &[&far_key, &far_secret], 403, "IP_NOT_ALLOWED"),
+    ] {
+        let asked = |path| {
+            let reply = door.traefik("GET", path, headers);
+            (reply.status, reply.reason())
+        };
+        let expected = (status, reason.to_owned());
+        assert_eq!(asked("/v1/transactions"), expected, "{what}");
+        assert_eq!(asked("/v1/nothing"), expected, "{what}");
+        assert_eq!(asked("/v1/accounts/a%20b/transactions"), expected, "{what}");
+        // Of what can't be read it is said whether there is a route or not.
+        assert_eq!(asked(ambiguous), (403, "AMBIGUOUS_REQUEST".to_owned()), "{what}");
+    }
+    let refused = door.traefik("GET", "/v1/nothing", &[&key, &secret]);
+    assert_eq!((refused.status, refused.reason().as_str()), (403, "UNKNOWN_ROUTE"));
+}
+
+/// What no gateway sends, and whoever reaches the door can.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_long_too_much_or_no_text_lets_nobody_through() {
+    let door = Door::start(&[]).await;
+    let credential = door.reader(&[]).await;
+    let [key, secret] = two_headers(&credential);
+    let long = format!("Authorization: Bearer {}", "a".repeat(64 * 1024));
+    assert_eq!(door.traefik("GET", "/v1/transactions", &[&long, &secret]).reason(), "MALFORMED");
+    for bad in [format!("{secret}\u{e4}"), format!("{secret}\u{fffd}")] {
+        assert_eq!(door.traefik("GET", "/v1/transactions", &[&key, &bad]).reason(), "MALFORMED");
+    }
+    let many: Vec<String> = (0..200).map(|number| format!("X-Number-{number}: 1")).collect();
+    let headers: Vec<&str> =
+        [key.as_str(), &secret].into_iter().chain(many.iter().map(String::as_str)).collect();
+    assert_eq!(door.traefik("GET", "/v1/transactions", &headers).status, 431);
+    // None of it holds anybody else up.
+    assert_eq!(door.traefik("GET", "/v1/transactions", &[&key, &secret]).status, 200);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn headers_and_unknown_routes_are_settings() {
     let args = ["--gateway-key-header", "X-API-Key", "--gateway-secret-header", "X-API-Secret"];

@@ -5,6 +5,7 @@ mod docs;
 mod envoy;
 mod forward_auth;
 mod nginx;
+mod overloaded;
 mod service;
 mod settings;
 mod story;
@@ -38,6 +39,16 @@ struct Reply {
 impl Reply {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    /// What it says that a credential needs, which it says once.
+    #[track_caller]
+    fn challenge(&self) -> &str {
+        let mut all = self.headers.iter().filter(|(name, _)| name == "www-authenticate");
+        let (Some((_, challenge)), None) = (all.next(), all.next()) else {
+            panic!("not one challenge: {self:?}")
+        };
+        challenge
     }
 
     /// The reason in the problem that a refusal is explained with.
@@ -159,14 +170,32 @@ async fn serving(kind: Kind) -> Builder {
 }
 
 fn with_routes(builder: Builder, kind: Kind) -> Builder {
-    let file = kind.folder().join("countersign.toml");
-    let file = file.to_str().expect("a path in UTF-8").to_owned();
-    builder.with_args(["--config", &file, "--gateway-listen", "127.0.0.1:0"])
+    with_settings(builder, &kind.folder().join("countersign.toml"))
+}
+
+/// A server with the routes of the example, and more.
+async fn serving_also(kind: Kind, more: &str) -> Builder {
+    let example = kind.folder().join("countersign.toml");
+    let example = fs::read_to_string(example).expect("the example is there");
+    let file = run::new_data_dir(&run::unique_name()).join("countersign.toml");
+    fs::write(&file, format!("{example}\n{more}")).expect("the run folder takes files");
+    with_settings(Server::on(Database::Sqlite).await, &file)
+}
+
+fn with_settings(builder: Builder, file: &Path) -> Builder {
+    let file = file.to_str().expect("a path in UTF-8");
+    builder.with_args(["--config", file, "--gateway-listen", "127.0.0.1:0"])
 }
 
 impl Setup {
     async fn of(kind: Kind) -> Self {
-        Self::before(kind, serving(kind).await.start().await, |text| text).await
+        Self::with(kind, &[]).await
+    }
+
+    /// With more settings of the server.
+    async fn with(kind: Kind, args: &[&str]) -> Self {
+        let server = serving(kind).await.with_args(args.iter().copied()).start().await;
+        Self::before(kind, server, |text| text).await
     }
 
     /// A gateway before a server; `change` is made to its configuration.
@@ -219,6 +248,14 @@ impl Setup {
     fn ask_as(&self, credential: &Credential, method: &str, path: &str) -> Reply {
         let [key, secret] = two_headers(credential);
         self.ask(&["--request", method, "--header", &key, "--header", &secret], path)
+    }
+
+    /// A GET by the holder of that credential, who says more.
+    fn ask_saying(&self, credential: &Credential, path: &str, headers: &[&str]) -> Reply {
+        let [key, secret] = two_headers(credential);
+        let headers = [key.as_str(), &secret].into_iter().chain(headers.iter().copied());
+        let args: Vec<&str> = headers.flat_map(|header| ["--header", header]).collect();
+        self.ask(&args, path)
     }
 
     async fn mint(&self, account: &str, scopes: &[&str]) -> Minted {

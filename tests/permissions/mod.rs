@@ -9,6 +9,8 @@ use countersign::domain::ids::Environment;
 use countersign::domain::permission::{Permission, VERBS};
 use countersign::domain::random::{OsRandom, draw};
 use countersign::rpc::proto::FILE_DESCRIPTOR_SET;
+use countersign::rpc::proto::gateway::envoy::service::auth::v3::CheckResponse;
+use prost::Message;
 use prost_reflect::DescriptorPool;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -124,14 +126,28 @@ async fn call(channel: &Channel, method: &str, credential: Option<&Credential>) 
     }
 }
 
-/// A single reply is read as a stream of one, so every kind of RPC can be called alike.
 async fn first_answer(channel: &Channel, method: &str, request: Request<()>) -> Result<(), Status> {
+    if !method.ends_with("/Check") {
+        return first_message::<()>(channel, method, request).await.map(drop);
+    }
+    // Gateways are refused in an answer, since some let pass on errors. Of the empty request it says that it is malformed.
+    let reply: Option<CheckResponse> = first_message(channel, method, request).await?;
+    let status = reply.and_then(|reply| reply.status).expect("a status");
+    Err(Status::new(Code::from_i32(status.code), status.message))
+}
+
+/// A single reply is read as a stream of one, so every kind of RPC can be called alike.
+async fn first_message<M: Message + Default + Send + 'static>(
+    channel: &Channel,
+    method: &str,
+    request: Request<()>,
+) -> Result<Option<M>, Status> {
     let mut grpc = tonic::client::Grpc::new(channel.clone());
     grpc.ready().await.expect("the server takes requests");
     let path = format!("/{method}").parse().expect("a path");
-    let codec = ProstCodec::<(), ()>::default();
+    let codec = ProstCodec::<(), M>::default();
     let mut replies = grpc.server_streaming(request, path, codec).await?.into_inner();
-    replies.message().await.map(drop)
+    replies.message().await
 }
 
 #[tokio::test]

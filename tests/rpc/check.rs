@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use countersign::rpc::proto::Key;
 use countersign::rpc::proto::gateway::envoy::config::core::v3::address::Address;
 use countersign::rpc::proto::gateway::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use countersign::rpc::proto::gateway::envoy::config::core::v3::{
@@ -16,15 +15,15 @@ use countersign::rpc::proto::gateway::envoy::service::auth::v3::check_response::
 use countersign::rpc::proto::gateway::envoy::service::auth::v3::{
     AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
 };
+use countersign::rpc::proto::{Environment, Key};
 use prost_types::value::Kind;
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::refusal::{denied, unauthenticated};
 use super::verbs::key_with_scopes;
-use crate::harness::{Credential, Database, Server, key};
+use crate::harness::{Credential, Database, Server, key, tools};
 
 const SERVICE: &str = "envoy.service.auth.v3.Authorization";
 
@@ -101,6 +100,12 @@ fn refused(reply: CheckResponse) -> (i32, String) {
     (status.expect("an HTTP status").code, problem["reason"].as_str().expect("a reason").to_owned())
 }
 
+/// What the operator of a gateway can see of a refusal.
+#[track_caller]
+fn message(reply: &CheckResponse) -> &str {
+    &reply.status.as_ref().expect("a status").message
+}
+
 #[tokio::test]
 async fn who_passes_is_said_in_headers_and_metadata_and_the_secret_is_taken_out() {
     let server = Server::start(Database::Sqlite).await;
@@ -114,6 +119,7 @@ async fn who_passes_is_said_in_headers_and_metadata_and_the_secret_is_taken_out(
         ("x-countersign-account", "forged"),
         ("x-countersign-role", "admin"),
         ("x_countersign_account", "forged"),
+        ("x.countersign.account", "forged"),
         ("accept", "*/*"),
     ];
     let reply =
@@ -136,7 +142,10 @@ async fn who_passes_is_said_in_headers_and_metadata_and_the_secret_is_taken_out(
     let response = passed(reply);
     let mut removed = response.headers_to_remove.clone();
     removed.sort_unstable();
-    assert_eq!(removed, ["x-countersign-role", "x-secret-key", "x_countersign_account"]);
+    assert_eq!(
+        removed,
+        ["x-countersign-role", "x-secret-key", "x.countersign.account", "x_countersign_account"]
+    );
     let said: Vec<_> = response
         .headers
         .iter()
@@ -163,6 +172,52 @@ async fn who_passes_is_said_in_headers_and_metadata_and_the_secret_is_taken_out(
         of_a_route(request("GET", "/v1", &[("authorization", &whole)]), &[("scopes", "")]),
     );
     assert_eq!(passed(reply.await).headers_to_remove, ["x-secret-key", "authorization"]);
+
+    // What a key does not have is taken away: to set a header to nothing may be to leave it.
+    let Credential { key_id, secret } = &admin.mint(key("acme", "billing")).await.credential;
+    let authorization = format!("Bearer {key_id}");
+    let headers = [("authorization", authorization.as_str()), ("x-secret-key", secret)];
+    let reply = check(&server, of_a_route(request("GET", "/v1", &headers), &[("scopes", "")]));
+    let response = passed(reply.await);
+    assert_eq!(response.headers_to_remove, ["x-secret-key", "x-countersign-scopes"]);
+    let said = response.headers.iter().filter_map(|option| option.header.as_ref());
+    assert!(said.clone().all(|header| !header.value.is_empty()), "{said:?}");
+}
+
+/// The table's word on a request is whole: what it does not say can't be said by the route of a gateway.
+#[tokio::test]
+async fn an_entry_without_an_environment_is_for_live_keys_whatever_a_route_says() {
+    let example = tools::in_repository("examples/envoy/countersign.toml");
+    let example = example.to_str().expect("a path in UTF-8");
+    let server = Server::on(Database::Sqlite).await.with_args(["--config", example]).start().await;
+    let admin = server.as_admin().await;
+    let of = |environment: Environment| Key {
+        environment: environment.into(),
+        ..key_with_scopes("acme", &["transactions:read"])
+    };
+    let live = admin.mint(of(Environment::Live)).await.credential;
+    let test = admin.mint(of(Environment::Test)).await.credential;
+    let said = [("scopes", "transactions:read"), ("environment", "test")];
+    for (credential, reason, without) in
+        [(&live, "UNMEETABLE", 200), (&test, "ENVIRONMENT_MISMATCH", 403)]
+    {
+        let own = bearer(credential);
+        let headers = [("authorization", own.as_str()), ("x-secret-key", &credential.secret)];
+        let of_table = || request("GET", "/v1/transactions", &headers);
+        let reply = check(&server, of_a_route(of_table(), &said)).await;
+        assert_eq!(refused(reply), (403, reason.to_owned()));
+        let reply = check(&server, of_table()).await;
+        match without {
+            200 => drop(passed(reply)),
+            status => assert_eq!(refused(reply).0, status),
+        }
+        // Where the table says nothing, the route's word is the only one.
+        let reply = check(&server, of_a_route(request("GET", "/v1/other", &headers), &said)).await;
+        match without {
+            200 => assert_eq!(refused(reply), (403, "ENVIRONMENT_MISMATCH".to_owned())),
+            _ => drop(passed(reply)),
+        }
+    }
 }
 
 #[tokio::test]
@@ -227,6 +282,9 @@ async fn what_cannot_be_read_lets_nobody_through_and_is_no_error() {
     // No route, and none said.
     let unknown = (403, "UNKNOWN_ROUTE".to_owned());
     assert_eq!(refused(check(&server, good()).await), unknown);
+    // Which is told to holders of good keys only.
+    let reply = check(&server, request("GET", "/v1/transactions", &[])).await;
+    assert_eq!(refused(reply), (401, "MISSING".to_owned()));
     for path in ["/v1/../admin", "//v1", "/v1;a=b", "/%76", "", "*", "http://a/v1"] {
         let reply =
             check(&server, of_a_route(request("GET", path, &headers), &[("scopes", "")])).await;
@@ -278,10 +336,18 @@ async fn a_gateway_passes_the_door_of_verify() {
     let headers = [("authorization", own.as_str()), ("x-secret-key", &minted.secret)];
     let asked = || of_a_route(request("GET", "/", &headers), &[("scopes", "a")]);
 
-    unauthenticated(try_check(&server, asked(), None).await, "authorization header is missing");
+    // Of a gateway that may not ask nothing is known, which is no error: there are gateways that let pass on errors.
+    let of_nobody = try_check(&server, asked(), None).await.expect("an answer");
+    assert!(message(&of_nobody).contains("authorization header is missing"), "{of_nobody:?}");
+    assert_eq!(refused(of_nobody), (503, "UNAUTHENTICATED".to_owned()));
     let reader =
         admin.mint(key_with_scopes("countersign", &["countersign.keys:read"])).await.credential;
-    denied(try_check(&server, asked(), Some(&reader)).await, "countersign.verify:call");
+    let of_reader = try_check(&server, asked(), Some(&reader)).await.expect("an answer");
+    assert!(message(&of_reader).contains("countersign.verify:call"), "{of_reader:?}");
+    assert_eq!(refused(of_reader), (503, "PERMISSION_DENIED".to_owned()));
+    let stale = Credential { secret: server.admin().secret, ..reader };
+    let of_stale = try_check(&server, asked(), Some(&stale)).await.expect("an answer");
+    assert_eq!(refused(of_stale), (503, "UNAUTHENTICATED".to_owned()));
     let of = |account: &str| key_with_scopes(account, &["countersign.verify:call"]);
     let gateway = admin.mint(of("countersign")).await.credential;
     passed(try_check(&server, asked(), Some(&gateway)).await.expect("it may ask"));

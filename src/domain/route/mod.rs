@@ -65,7 +65,7 @@ pub struct Demand {
     pub account: Option<AccountId>,
     /// The application that the request is about.
     pub application: Option<ApplicationId>,
-    /// The environment that the request is about; not said means live.
+    /// The environment that the request is about; where nobody says one, it is live.
     pub environment: Option<Environment>,
 }
 
@@ -109,7 +109,7 @@ struct Route {
     scopes: Vec<KeptScope>,
     account: Option<Named<AccountId>>,
     application: Option<Named<ApplicationId>>,
-    environment: Option<Environment>,
+    environment: Environment,
 }
 
 /// A name that the entry holds, or that stands in the path.
@@ -177,7 +177,8 @@ impl Route {
             scopes: scopes(entry.scopes.iter().map(String::as_str))?,
             account: named("account", entry.account, &pattern, AccountId::parse)?,
             application: named("application", entry.application, &pattern, ApplicationId::parse)?,
-            environment: entry.environment,
+            // An entry that does not say it means live, and not what somebody else may say of the same request.
+            environment: entry.environment.unwrap_or(Environment::Live),
             pattern,
         })
     }
@@ -203,7 +204,7 @@ impl Route {
                 path,
                 ApplicationId::parse,
             )?,
-            environment: self.environment,
+            environment: Some(self.environment),
         })
     }
 }

@@ -68,7 +68,11 @@ fn what_an_entry_asks_for_is_what_holds() {
         environment: Some(Environment::Test),
     };
     assert_eq!(found, Some(Ok(expected)));
-    assert_eq!(demand(&routes, "GET", "/open"), Some(Ok(Demand::default())));
+    // Not to say an environment is to say live, whatever a gateway says of its route.
+    let live = Demand { environment: Some(Environment::Live), ..Demand::default() };
+    assert_eq!(demand(&routes, "GET", "/open"), Some(Ok(live.clone())));
+    let test = Demand { environment: Some(Environment::Test), ..Demand::default() };
+    assert_eq!(live.and(test), Err(Unmeetable));
     // No account can be called that, so no key is of it.
     assert_eq!(demand(&routes, "GET", "/accounts/a%20b/transactions"), Some(Err(Unmeetable)));
     for (method, target) in

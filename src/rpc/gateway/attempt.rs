@@ -84,10 +84,13 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// Whether servers behind CGI and its like read a header's name as one that begins so: to them `_` and `-` are one, and
-/// letters have no case.
+/// Whether servers behind CGI and its like may read a header's name as one that begins so. They make variables of names
+/// (`HTTP_X_COUNTERSIGN_ACCOUNT`), so letters have no case, and some put `_` for every byte that a variable can't have:
+/// `-`, `_` and `.`, but also `!` or `~`.
 pub(super) fn begins_as(name: &str, beginning: &str) -> bool {
-    let read = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    let read = |byte: u8| {
+        if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
+    };
     name.len() >= beginning.len()
         && name.bytes().zip(beginning.bytes()).all(|(one, other)| read(one) == other)
 }
@@ -95,6 +98,7 @@ pub(super) fn begins_as(name: &str, beginning: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_header_is_read_if_there_is_one_of_it() {
@@ -111,13 +115,41 @@ mod tests {
 
     #[test]
     fn headers_that_say_another_request_are_noticed_however_they_are_spelt() {
-        for name in SAY_ANOTHER_REQUEST
-            .map(str::to_owned)
-            .into_iter()
-            .chain(["X_HTTP_Method_Override".to_owned()])
-        {
-            let headers: Headers<'_> = [(name.as_str(), &b"DELETE"[..])].into_iter().collect();
-            assert!(headers.say_another_request(), "{name}");
+        for name in SAY_ANOTHER_REQUEST.into_iter().chain(["X_HTTP_Method_Override"]) {
+            assert!(says_another_request(name), "{name}");
+            assert!(says_another_request(&name.replace('-', ".")), "{name}");
+            assert!(!says_another_request(&format!("{name}-2")), "{name}");
+        }
+    }
+
+    fn says_another_request(name: &str) -> bool {
+        let headers: Headers<'_> = [(name, &b"DELETE"[..])].into_iter().collect();
+        headers.say_another_request()
+    }
+
+    /// What CGI makes of a header's name (RFC 3875, section 4.1.18), done as Apache does it.
+    fn variable(name: &str) -> String {
+        let byte = |byte: char| if byte.is_ascii_alphanumeric() { byte } else { '_' };
+        name.to_ascii_uppercase().chars().map(byte).collect()
+    }
+
+    proptest! {
+        /// Over all bytes that a header's name may hold (RFC 9110, section 5.6.2).
+        #[test]
+        fn names_that_become_one_variable_are_one(
+            name in "[xX][!#$%&'*+.^_`|~-][cC][oO][!#$%&'*+.^_`|~0-9A-Za-z-]{0,3}",
+            marks in "[!#$%&'*+.^_`|~-]{5}",
+        ) {
+            for beginning in ["x-co", "x-co-a"] {
+                let is_one = variable(&name).starts_with(&variable(beginning));
+                prop_assert_eq!(begins_as(&name, beginning), is_one, "{} {}", name, beginning);
+            }
+            for known in SAY_ANOTHER_REQUEST {
+                let mut marks = marks.chars().cycle();
+                let mut spelt = |letter| if letter == '-' { marks.next().expect("a mark") } else { letter };
+                let name: String = known.chars().map(&mut spelt).collect();
+                prop_assert!(says_another_request(&name), "{}", name);
+            }
         }
     }
 }

@@ -129,11 +129,15 @@ fn said(extensions: &HashMap<String, String>) -> Result<Said, String> {
 }
 
 fn allowed(passed: &Passed) -> CheckResponse {
-    let headers =
-        passed.headers().into_iter().map(|(name, value)| overwritten(name, value)).collect();
+    // Envoy's contract says both of headers without a value, that it drops them (and leaves the client's) and that it
+    // keeps them (`keep_empty_value`). What is to be gone is taken away.
+    let (said, unsaid): (Vec<_>, Vec<_>) =
+        passed.headers().into_iter().partition(|(_, value)| !value.is_empty());
+    let mut headers_to_remove = passed.removed.clone();
+    headers_to_remove.extend(unsaid.into_iter().map(|(name, _)| name.to_owned()));
     let response = OkHttpResponse {
-        headers,
-        headers_to_remove: passed.removed.clone(),
+        headers: said.into_iter().map(|(name, value)| overwritten(name, value)).collect(),
+        headers_to_remove,
         ..OkHttpResponse::default()
     };
     CheckResponse {
@@ -146,7 +150,8 @@ fn allowed(passed: &Passed) -> CheckResponse {
     }
 }
 
-fn denied(refusal: &Refusal) -> CheckResponse {
+/// The answer to a request that may not go on.
+pub(super) fn denied(refusal: &Refusal) -> CheckResponse {
     let headers =
         refusal.headers().into_iter().map(|(name, value)| overwritten(name, value)).collect();
     let response = DeniedHttpResponse {

@@ -11,7 +11,7 @@ use axum::routing::any;
 use http::{HeaderValue, StatusCode};
 
 use super::attempt::{Attempt, Headers, Said};
-use super::passed::Passed;
+use super::passed::{Passed, is_misspelt};
 use super::refusal::Refusal;
 use super::{Gateway, client};
 use crate::domain::Error;
@@ -49,6 +49,10 @@ impl Gateway {
         let headers = request.headers().iter();
         let headers: Headers<'_> =
             headers.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        // These gateways can only take away what they are told by name, so what goes by another is not let in.
+        if headers.names().any(is_misspelt) {
+            return Err(Refusal::ambiguous());
+        }
         let said = |name: &str| match headers.only(name) {
             Ok(Some(text)) => Ok(text),
             Ok(None) => Err(Refusal::from(Error::invalid(name, "must be set by the gateway"))),

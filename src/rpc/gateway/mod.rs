@@ -7,8 +7,10 @@
 //! ```
 //!
 //! In: what a gateway tells of a request. Out: what it sends on to the server behind it, or what it answers instead.
-//! Whatever goes wrong, nobody is let through: every refusal is an answer, and no answer but [`Passed`] lets pass.
+//! Whatever goes wrong, nobody is let through: every refusal is an answer, and no answer but [`Passed`] lets pass. What
+//! is refused on the way to `check` becomes an answer in [`answered()`].
 
+mod answered;
 mod attempt;
 mod check;
 mod client;
@@ -33,6 +35,7 @@ use crate::domain::scope::KeptScope;
 use crate::domain::verdict::Question;
 use crate::verify::{Query, Verifier};
 
+pub use answered::answered;
 pub use attempt::SAY_ANOTHER_REQUEST;
 pub use check::EXTENSIONS;
 pub use forward_auth::{DOORS, routes};
@@ -93,7 +96,7 @@ impl Gateway {
         Self { verifier, settings: Arc::new(settings), refused: Arc::default() }
     }
 
-    /// How many requests were refused since the start before anything was asked about their credential, by reason.
+    /// How many requests were refused since the start for no fault of their credential, by reason.
     pub fn refused(&self) -> Vec<(&'static str, u64)> {
         let counts = self.refused.iter().map(|count| count.load(Ordering::Relaxed));
         REFUSALS.into_iter().zip(counts).collect()
@@ -118,7 +121,11 @@ impl Gateway {
         if attempt.headers.say_another_request() {
             return Err(Refusal::ambiguous());
         }
-        let demand = self.demand(attempt, &path)?;
+        // That no key would do is told to holders of a good one: to others, every path is alike.
+        let (demand, refusal) = match self.demand(attempt, &path) {
+            Ok(demand) => (demand, None),
+            Err(refusal) => (Demand::default(), Some(refusal)),
+        };
         let credential = credential::read(&attempt.headers, &self.settings, self.verifier.brands());
         let scopes: Vec<_> = demand.scopes.iter().map(KeptScope::required).collect();
         let answer = self.verifier.verify(&Query {
@@ -133,9 +140,10 @@ impl Gateway {
             caller,
             explain: false,
         })?;
-        match (answer.denial, answer.proven) {
-            (None, Some(proven)) => Ok(Passed::new(proven, &credential, attempt, &self.settings)),
-            (denial, _) => Err(Refusal::denied(denial, answer.missing_scopes)),
+        match (answer.denial, answer.proven, refusal) {
+            (None, Some(_), Some(refusal)) => Err(refusal),
+            (None, Some(key), None) => Ok(Passed::new(key, &credential, attempt, &self.settings)),
+            (denial, ..) => Err(Refusal::denied(denial, answer.missing_scopes)),
         }
     }
 

@@ -16,6 +16,14 @@ pub const UPSTREAM_HEADERS: [(&str, &str); 4] = [
     ("x-countersign-scopes", "the scopes that the key was granted, with spaces between them"),
 ];
 
+/// Whether a name could be read as one of ours, and is spelt as neither we nor a gateway spells it. Gateways that take
+/// away or overwrite what begins with [`PREFIX`] let `X_Countersign_Account` through, and servers behind CGI and its like
+/// read it as the one that we set.
+pub(super) fn is_misspelt(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    begins_as(name, PREFIX) && !name.bytes().all(is_plain)
+}
+
 /// A request that may go on.
 pub(super) struct Passed {
     /// Whose it is.
@@ -57,5 +65,26 @@ impl Passed {
     /// The scopes that the key was granted.
     pub(super) fn scopes(&self) -> impl Iterator<Item = &str> {
         self.key.scopes.iter().map(|scope| scope.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_ours_has_one_spelling() {
+        for name in [
+            "X_Countersign_Account",
+            "x.countersign.account",
+            "X-Countersign-Key_Id",
+            "x-countersign~role",
+            "x_countersign_",
+        ] {
+            assert!(is_misspelt(name), "{name}");
+        }
+        for name in ["X-Countersign-Account", "x-countersign-role", "x-countersigned_by", "x_id"] {
+            assert!(!is_misspelt(name), "{name}");
+        }
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
-use tonic::Code;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::domain::Error;
 use crate::domain::verdict::DenialReason;
@@ -18,7 +19,7 @@ pub const REASONS: [(&str, StatusCode, &str); 3] = [
     (
         AMBIGUOUS,
         StatusCode::FORBIDDEN,
-        "the method or path could be read in two ways, and so is not read at all",
+        "the method, the path or a header could be read in two ways, and so is not read at all",
     ),
     (UNKNOWN_ROUTE, StatusCode::FORBIDDEN, "no route is for this method and path"),
     (UNMEETABLE, StatusCode::FORBIDDEN, "no key can be what this route asks for"),
@@ -27,6 +28,14 @@ pub const REASONS: [(&str, StatusCode, &str); 3] = [
 const AMBIGUOUS: &str = "AMBIGUOUS_REQUEST";
 const UNKNOWN_ROUTE: &str = "UNKNOWN_ROUTE";
 const UNMEETABLE: &str = "UNMEETABLE";
+
+/// For an error that says nothing more of itself.
+const UNAVAILABLE: &str = "UNAVAILABLE";
+
+const CANNOT_BE_KNOWN: &str = "whether this request may pass can't be known now; try again";
+const ASKED_UNREADABLY: &str =
+    "the gateway asked in a way that can't be read; its operator should look";
+const NOT_ALLOWED_TO_ASK: &str = "the gateway itself may not ask; its operator should look";
 
 /// When to try again where this replica can't know.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -73,6 +82,22 @@ impl Refusal {
             reason: name.trim_start_matches("DENIAL_REASON_").to_owned(),
             detail,
             missing_scopes,
+        }
+    }
+
+    /// The question of a gateway was refused with this, so nothing is known of the request.
+    pub(super) fn of_the_question(status: &Status) -> Self {
+        let reason = status.get_details_error_info().map(|info| info.reason);
+        Self {
+            code: status.code(),
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            reason: reason.unwrap_or_else(|| UNAVAILABLE.to_owned()),
+            detail: match status.code() {
+                Code::Unauthenticated | Code::PermissionDenied => NOT_ALLOWED_TO_ASK,
+                Code::InvalidArgument => ASKED_UNREADABLY,
+                _ => CANNOT_BE_KNOWN,
+            },
+            missing_scopes: Vec::new(),
         }
     }
 
@@ -150,10 +175,8 @@ impl From<Error> for Refusal {
             tracing::error!(detail, "internal error");
         }
         let detail = match error {
-            Error::InvalidRequest(_) => {
-                "the gateway asked in a way that can't be read; its operator should look"
-            }
-            _ => "whether this request may pass can't be known now; try again",
+            Error::InvalidRequest(_) => ASKED_UNREADABLY,
+            _ => CANNOT_BE_KNOWN,
         };
         Self {
             code: code(&error),

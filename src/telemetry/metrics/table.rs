@@ -61,7 +61,7 @@ metrics! {
     VERIFICATIONS = Counter "countersign.verifications", "{verification}", ["outcome", "reason"],
         "Questions about a credential (each entry of a batch is one) that were allowed, denied for a reason, or unknown because this replica could not say";
     GATEWAY_REFUSALS = Counter "countersign.gateway.refusals", "{request}", ["reason"],
-        "Requests of gateways that were refused before anything was asked about their credential";
+        "Requests of gateways that were refused for no fault of their credential";
     CALLS = Histogram "rpc.server.call.duration", "s", ["rpc_system_name", "rpc_method", "rpc_response_status_code"],
         "How long gRPC calls took, from the request's head to the last byte of the response or the caller's departure";
     INDEX_KEYS = Gauge "countersign.index.keys", "{key}", [],
