@@ -33,6 +33,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let settings = args.settings.resolve()?;
+    if args.credential_file.is_none() {
+        output::refuse_unread()?;
+    }
     let form = if args.json { Form::Json } else { Form::Variables };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(Failure::said)?.block_on(async {
