@@ -185,7 +185,7 @@ impl Settings {
             ("listen", self.listen.to_string()),
             (
                 "admin-listen",
-                self.admin_listen.map_or("with listen".to_owned(), |address| address.to_string()),
+                self.admin_listen.map_or("with gRPC".to_owned(), |address| address.to_string()),
             ),
             ("http-listen", self.http_listen.to_string()),
             ("data-dir", self.data_dir.display().to_string()),
