@@ -37,6 +37,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let settings = args.settings.resolve()?;
+    if args.credential_file.is_none() {
+        output::refuse_unread()?;
+    }
     let form = if args.json { Form::Json } else { Form::Variables };
     let occasion = match (args.recover, args.if_none) {
         (true, _) => Occasion::Recovery,

@@ -13,7 +13,7 @@ use tonic::{Code, ConnectError, Request, Response, Status, TimeoutExpired};
 use tonic_health::pb::health_client::HealthClient;
 
 use super::failure::Failure;
-use crate::config::{ClientArgs, ClientSettings, Credential};
+use crate::config::{ClientArgs, ClientSettings, Credential, DEFAULT_CREDENTIAL_FILE};
 use crate::domain::random::{OsRandom, draw};
 use crate::rpc::proto::key_admin_client::KeyAdminClient;
 use crate::rpc::proto::key_verifier_client::KeyVerifierClient;
@@ -57,6 +57,22 @@ impl Interceptor for Presents {
     }
 }
 
+/// Runs a command that calls a server which answers nobody without a credential.
+pub(super) fn with_administration<F: Future<Output = Result<(), Failure>>>(
+    args: ClientArgs,
+    command: impl FnOnce(Server) -> F,
+) -> Result<(), Failure> {
+    with_server(args, |server| async move {
+        if server.presents.credential.is_none() {
+            return Err(Failure::Said(format!(
+                "no credential: looked for {DEFAULT_CREDENTIAL_FILE}; use --credential-file, or COUNTERSIGN_KEY_ID and \
+                 COUNTERSIGN_SECRET"
+            )));
+        }
+        command(server).await
+    })
+}
+
 /// Runs a command that calls a server.
 pub(super) fn with_server<F: Future<Output = Result<(), Failure>>>(
     args: ClientArgs,
@@ -78,6 +94,13 @@ impl Server {
             ));
         }
         let wrong = || Failure::said("endpoint: must be a URL such as http://127.0.0.1:50051");
+        // It would be passed over, and shown whenever the server is named.
+        if endpoint.contains('@') {
+            return Err(Failure::said(
+                "endpoint: must have no user and no password; the credential comes from --credential-file, or \
+                 COUNTERSIGN_KEY_ID and COUNTERSIGN_SECRET",
+            ));
+        }
         if !endpoint.starts_with("http://") {
             return Err(wrong());
         }

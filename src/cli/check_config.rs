@@ -22,6 +22,9 @@ pub(super) fn run(args: SettingsArgs) -> Result<(), Failure> {
     let routes = &settings.gateway.routes;
     if !routes.is_empty() {
         output::line(&format!("gateway.routes = {} entries", routes.len()))?;
+        routes
+            .describe()
+            .try_for_each(|route| output::line(&format!("gateway.route = {route}")))?;
     }
     Ok(())
 }

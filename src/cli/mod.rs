@@ -19,6 +19,7 @@ mod migrate;
 mod output;
 mod pages;
 mod prepare;
+mod redact;
 mod replicas;
 mod root_key;
 mod serve;

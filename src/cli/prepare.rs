@@ -27,6 +27,19 @@ pub(super) fn data_dir(settings: &Settings) -> Result<(), Failure> {
     })
 }
 
+/// Opens a store that must be there, with the root keys that it was made with; makes nothing.
+pub(super) async fn existing_store(settings: &Settings) -> Result<Store, Failure> {
+    // Before the root keys are missed: whoever mistypes the folder would be told to make new ones.
+    if let Some(file) = settings.store.url.sqlite_path().filter(|file| !file.exists()) {
+        return Err(Failure::Said(format!(
+            "there is no store at {}; check --data-dir and --database-url",
+            file.display()
+        )));
+    }
+    let keyring = read_root_keys(&settings.root_key_file()?)?;
+    Store::open(&settings.store, keyring, Arc::new(OsRandom)).await.map_err(Failure::said)
+}
+
 /// Opens the store of a server or of `bootstrap`. On SQLite what is missing is made.
 pub(super) async fn open_store(settings: &Settings) -> Result<Store, Failure> {
     folder_of_store(settings)?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::call::{Admin, with_server};
+use super::call::{Admin, with_administration};
 use super::failure::Failure;
 use super::pages::Listing;
 use crate::config::ClientArgs;
@@ -22,7 +22,7 @@ const HEADER: [&str; 6] = ["REPLICA", "REVISION", "LEASE", "REPORTED", "VERSION"
 
 pub(super) fn run(Args { json, client }: Args) -> Result<(), Failure> {
     let listing = Listing { limit: None, in_json: json, message: "Replica", header: &HEADER, row };
-    with_server(client, |server| async move {
+    with_administration(client, |server| async move {
         // There are no pages: a store has a handful of replicas.
         let all = async |_first| {
             let ask =

@@ -7,7 +7,7 @@ use super::credential_file::{self, Credential};
 use super::{SettingsError, environment};
 
 /// The folder in which `serve` leaves the first admin's credential unless told otherwise.
-const DEFAULT_CREDENTIAL_FILE: &str = "countersign-data/admin.env";
+pub const DEFAULT_CREDENTIAL_FILE: &str = "countersign-data/admin.env";
 
 /// Flags and variables of the commands that call a server.
 ///

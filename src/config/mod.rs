@@ -16,7 +16,7 @@ mod reference;
 mod root_key;
 mod settings;
 
-pub use client::{ClientArgs, ClientSettings};
+pub use client::{ClientArgs, ClientSettings, DEFAULT_CREDENTIAL_FILE};
 pub use credential_file::{Credential, admin_env, read as read_credential_file};
 pub use environment::{unknown_variables, verify_secret};
 pub use gateway::Gateway;

@@ -33,6 +33,7 @@ impl Control {
         request: CreateKey,
     ) -> Result<Made<Minted>, Error> {
         principal.require(Verb::CreateKey)?;
+        request.draft.refuse_secrets(&self.brands)?;
         let asked = Request::new(principal, Verb::CreateKey, &request.request_id, &request.draft)?;
         let checked = request.draft.clone().check(self.now());
         // A repeated request gets its reply even if its key has expired meanwhile, so for one that may

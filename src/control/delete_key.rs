@@ -30,7 +30,7 @@ impl Control {
         principal.require(Verb::DeleteKey)?;
         let DeleteKey { key_id, comment } = request;
         self.require_key_id("key_id", &key_id)?;
-        check_comment(&comment)?;
+        check_comment(&comment, &self.brands)?;
         let note = Note { comment, ..Note::of(EventType::KeyDeleted) };
         let decide = |state: &Before| {
             let principal = &renewed(principal, Verb::DeleteKey, state)?;

@@ -29,7 +29,7 @@ impl Control {
     ) -> Result<Made<Changed>, Error> {
         principal.require(Verb::DisableKey)?;
         let DisableKey { key_id, comment, force } = request;
-        check_comment(&comment)?;
+        check_comment(&comment, &self.brands)?;
         let note = Note { comment, force, ..Note::of(EventType::KeyDisabled) };
         self.change(principal, Verb::DisableKey, &key_id, note, |_, key, _| key.disable()).await
     }

@@ -28,7 +28,7 @@ impl Control {
     ) -> Result<Made<Changed>, Error> {
         principal.require(Verb::EnableKey)?;
         let EnableKey { key_id, comment } = request;
-        check_comment(&comment)?;
+        check_comment(&comment, &self.brands)?;
         let note = Note { comment, ..Note::of(EventType::KeyEnabled) };
         self.change(principal, Verb::EnableKey, &key_id, note, |principal, key, _| {
             principal.require_all_reserved_of(&key.scopes)?;

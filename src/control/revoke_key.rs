@@ -31,7 +31,7 @@ impl Control {
     ) -> Result<Made<Changed>, Error> {
         principal.require(Verb::RevokeKey)?;
         let RevokeKey { key_id, reason, comment, force } = request;
-        check_comment(&comment)?;
+        check_comment(&comment, &self.brands)?;
         let reason = reason.ok_or_else(|| Error::invalid("reason", "must say why"))?;
         let note =
             Note { comment, force, revoke_reason: Some(reason), ..Note::of(EventType::KeyRevoked) };

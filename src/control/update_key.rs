@@ -33,6 +33,7 @@ impl Control {
         principal.require(Verb::UpdateKey)?;
         let UpdateKey { key_id, etag, patch, force } = request;
         self.require_key_id("key.key_id", &key_id)?;
+        patch.refuse_secrets(&self.brands)?;
         let patch = patch.check(self.now())?;
         let note = Note { force, ..Note::of(EventType::KeyUpdated) };
         self.change(principal, Verb::UpdateKey, &key_id, note, |principal, key, state| {

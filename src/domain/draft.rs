@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use super::cidr::CidrSet;
+use super::credential::{Brands, holds_secret};
 use super::error::{Error, Violation};
 use super::ids::{AccountId, ApplicationId, Environment};
 use super::scope::GrantedScopes;
@@ -146,7 +147,42 @@ impl KeyDraft {
     }
 }
 
+impl KeyDraft {
+    /// Refuses secrets of ours in fields that anybody may read, without repeating them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidRequest`] with each field that holds one.
+    pub fn refuse_secrets(&self, brands: &Brands) -> Result<(), Error> {
+        let mut found = Findings::default();
+        found.secrets("key.account_id", [&self.account_id], brands);
+        found.secrets("key.application_id", [&self.application_id], brands);
+        found.secrets("key.display_name", [&self.display_name], brands);
+        found.secrets("key.description", [&self.description], brands);
+        found.secrets("key.scopes", &self.scopes, brands);
+        found.secrets("key.allowed_cidrs", &self.allowed_cidrs, brands);
+        found.secrets("key.labels", self.labels.iter().flat_map(<[_; 2]>::from), brands);
+        found.refuse()
+    }
+}
+
 impl PatchDraft {
+    /// The same as [`KeyDraft::refuse_secrets`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidRequest`] with each field that holds one.
+    pub fn refuse_secrets(&self, brands: &Brands) -> Result<(), Error> {
+        let mut found = Findings::default();
+        found.secrets("key.display_name", &self.display_name, brands);
+        found.secrets("key.description", &self.description, brands);
+        found.secrets("key.scopes", self.scopes.iter().flatten(), brands);
+        found.secrets("key.allowed_cidrs", self.allowed_cidrs.iter().flatten(), brands);
+        let labels = self.labels.iter().flatten().flat_map(<[_; 2]>::from);
+        found.secrets("key.labels", labels, brands);
+        found.refuse()
+    }
+
     /// Checks every field that is to change. `now` decides whether an expiry lies in the future.
     pub fn check(self, now: Timestamp) -> Result<KeyPatch, Error> {
         let mut found = Findings::default();
@@ -177,10 +213,11 @@ impl PatchDraft {
 }
 
 /// Checks the comment of a request.
-pub fn check_comment(comment: &str) -> Result<(), Error> {
+pub fn check_comment(comment: &str, brands: &Brands) -> Result<(), Error> {
     let mut found = Findings::default();
     found.line("comment", comment, MAX_COMMENT);
-    if found.0.is_empty() { Ok(()) } else { Err(Error::InvalidRequest(found.0)) }
+    found.secrets("comment", [comment], brands);
+    found.refuse()
 }
 
 /// The violations found so far.
@@ -190,6 +227,21 @@ struct Findings(Vec<Violation>);
 impl Findings {
     fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
         self.0.push(Violation::new(field, description));
+    }
+
+    fn refuse(self) -> Result<(), Error> {
+        if self.0.is_empty() { Ok(()) } else { Err(Error::InvalidRequest(self.0)) }
+    }
+
+    fn secrets<'t, T: AsRef<str> + ?Sized + 't>(
+        &mut self,
+        field: &str,
+        texts: impl IntoIterator<Item = &'t T>,
+        brands: &Brands,
+    ) {
+        if texts.into_iter().any(|text| holds_secret(text.as_ref(), brands)) {
+            self.add(field, "holds a secret; secrets belong in the secret field only");
+        }
     }
 
     fn parsed<T, E: ToString>(&mut self, field: &str, result: Result<T, E>) -> Option<T> {

@@ -146,6 +146,14 @@ impl Error {
         Self::InvalidRequest(vec![Violation::new(field, description)])
     }
 
+    /// The same for whoever runs this process and stands before it: also what a caller is never told.
+    pub fn to_operators(&self) -> String {
+        match self {
+            Self::Internal(detail) => detail.clone(),
+            other => other.to_string(),
+        }
+    }
+
     /// The name in `google.rpc.ErrorInfo.reason`: stable, for machines.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -104,6 +104,14 @@ pub struct LogEnd {
     pub clock: Timestamp,
 }
 
+impl LogEnd {
+    /// Whether a log that ends here may have lost this revision first: one that it has, where something else is in its
+    /// place by now, or the one after its end.
+    pub fn may_have_lost(&self, revision: u64) -> bool {
+        (1..=self.revision.saturating_add(1)).contains(&revision)
+    }
+}
+
 /// An epoch of the log after the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EpochStart {

@@ -56,9 +56,7 @@ impl<F: Feed> Follower<F> {
         high_water: Arc<dyn HighWater>,
     ) -> Result<Self, Error> {
         let store = shared.store;
-        let mark = high_water.read(store).map_err(|error| {
-            Error::Internal(format!("the high-water mark in the data directory: {error}"))
-        })?;
+        let mark = high_water.read(store).map_err(|error| Error::Internal(error.to_string()))?;
         let nowhere = Followed { epoch: 1, revision: 0, leaf: None };
         let state = State {
             followed: nowhere,
@@ -267,11 +265,16 @@ impl<F: Feed> Follower<F> {
             state.followed
         };
         let Followed { epoch, revision, leaf: Some(leaf) } = followed else { return };
-        match self.high_water.keep(&Mark { store: self.shared.store.0, epoch, revision, leaf }) {
-            Ok(()) => self.state().marked = Some(followed),
-            Err(error) => {
-                tracing::warn!(%error, "can't keep the high-water mark in the data directory");
-            }
+        let mark = Mark { store: self.shared.store.0, epoch, revision, leaf };
+        let kept = if at_once {
+            let kept = self.high_water.keep(&mark);
+            kept.inspect_err(|error| tracing::warn!(%error, "can't keep the high-water mark"))
+                .is_ok()
+        } else {
+            self.high_water.keep_soon(&mark)
+        };
+        if kept {
+            self.state().marked = Some(followed);
         }
     }
 }

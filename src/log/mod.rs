@@ -275,6 +275,11 @@ impl<F: Feed> Log<F> {
         Subscription::new(self.clone(), after)
     }
 
+    /// Whether this replica has left, and has tried to remove its row. The database may be closed by now.
+    pub fn has_left(&self) -> bool {
+        *self.shared.left.borrow()
+    }
+
     /// The end, after the last answer was sent: gives the lease back and removes this replica's row, so that nobody
     /// waits for it. Not waited for longer than it takes: a follower that has died leaves nothing but its row, which
     /// the others remove.

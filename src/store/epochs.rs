@@ -33,7 +33,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// Those of [`Self::change_key`].
+    /// Those of [`Self::change_key`]; [`Error::InvalidRequest`] if the log can't have lost that revision first.
     pub async fn accept(
         &self,
         seen: u32,
@@ -78,6 +78,11 @@ impl Store {
             return Ok(Done::Nothing(None));
         }
         let (epoch, revision) = (tip.epoch + 1, tip.revision + 1);
+        if lost_from.is_some_and(|lost| !(1..=revision).contains(&lost)) {
+            return Err(
+                Error::invalid("lost_from", "is not in the log, nor the next after it").into()
+            );
+        }
         let mut changes = vec![FieldChange {
             after: epoch.to_string(),
             before: tip.epoch.to_string(),
@@ -87,7 +92,7 @@ impl Store {
             let (after, field) = (lost.to_string(), "lost_from".to_owned());
             changes.push(FieldChange { after, before: String::new(), field });
         }
-        let lost_from = lost_from.map_or(revision, |lost| lost.min(revision));
+        let lost_from = lost_from.unwrap_or(revision);
         let event = AuditEvent {
             account_id: AccountId::RESERVED.to_owned(),
             actor: actor.clone(),

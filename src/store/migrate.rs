@@ -30,6 +30,8 @@ const MIGRATIONS_TABLE: &str = "seaql_migrations";
 pub struct Migrated {
     /// Names of the migrations that were applied, oldest first.
     pub applied: Vec<String>,
+    /// Whether the database held no store before.
+    pub made: bool,
 }
 
 /// The schema of a database, as far as this release can tell.
@@ -80,7 +82,8 @@ async fn migrate_through(settings: &Settings, pools: &Pools) -> Result<Migrated,
 async fn apply(transaction: &WriteTransaction, pending: Vec<String>) -> Result<Migrated, Fault> {
     let connection = transaction.connection();
     Migrator::up(connection, None).await?;
-    if store::Entity::find().one(connection).await?.is_none() {
+    let made = store::Entity::find().one(connection).await?.is_none();
+    if made {
         let store_id: [u8; 16] = random::draw(&OsRandom)?;
         let created = events::present(connection).await?;
         let row = store::ActiveModel {
@@ -93,7 +96,7 @@ async fn apply(transaction: &WriteTransaction, pending: Vec<String>) -> Result<M
         };
         store::Entity::insert(row).exec_without_returning(connection).await?;
     }
-    Ok(Migrated { applied: pending })
+    Ok(Migrated { applied: pending, made })
 }
 
 /// Looks at a database's schema without changing it.

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::Builder;
@@ -25,8 +25,8 @@ pub enum NotFollowed {
     /// The system gave no thread or no runtime.
     #[error("can't start the thread that follows the log: {0}")]
     NoThread(#[from] io::Error),
-    /// The keys could not be loaded.
-    #[error(transparent)]
+    /// The keys could not be loaded. Whoever starts a server is its operator, so also a fault of ours is told.
+    #[error("{}", .0.to_operators())]
     NotLoaded(#[from] Error),
     /// The thread ended.
     #[error("the thread that follows the log ended")]
@@ -79,7 +79,8 @@ pub async fn start(
 ) -> Result<(Log<Store>, FollowerThread), NotFollowed> {
     let Following { replica, settings, clock, position, high_water, apply, ended: gone } =
         following;
-    let own = Own { row: replica.id.clone(), store: store.for_follower() };
+    let own =
+        Own { row: replica.id.clone(), store: store.for_follower(), followed: OnceLock::new() };
     let start = Start {
         feeds: Feeds { follower: own.store.clone(), watchers: store.clone() },
         store: store.store_id(),
@@ -98,6 +99,7 @@ pub async fn start(
     let follow = async |own: &Own| {
         match log::start(start).await {
             Ok((log, follower)) => {
+                own.followed.get_or_init(|| log.clone());
                 // Whoever asked may be gone; then so is `stop`.
                 let _ = loaded.send(Ok(log));
                 follower.run().await;
@@ -113,7 +115,6 @@ pub async fn start(
         runtime.block_on(async {
             tokio::select! {
                 () = follow(&own) => {}
-                // Not after a word of farewell: that ends the other branch.
                 Err(_) = stopped => own.take_back().await,
             }
         });
@@ -126,11 +127,17 @@ pub async fn start(
 struct Own {
     row: String,
     store: Store,
+    /// Once the keys are loaded.
+    followed: OnceLock<Log<Store>>,
 }
 
 impl Own {
-    /// Removes it. This replica answers nothing, and if the row stays, it is swept like those of the dead.
+    /// Removes it, unless it went with a farewell. This replica answers nothing, and if the row stays, it is swept like
+    /// those of the dead.
     async fn take_back(&self) {
+        if self.followed.get().is_some_and(Log::has_left) {
+            return;
+        }
         let removed = self.store.deregister(&self.row);
         match tokio::time::timeout(TAKEN_BACK_WITHIN, removed).await {
             Ok(Ok(())) => {}

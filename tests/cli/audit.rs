@@ -6,7 +6,7 @@ use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 
 use super::{Terminal, without_defaults};
-use crate::harness::{Database, Server, run};
+use crate::harness::{Credential, Database, Server, run};
 use crate::journey::person::Person;
 use crate::on_both_databases;
 
@@ -110,6 +110,7 @@ async fn a_tail_ends_at_once_when_repeating_would_not_help() {
     assert!(ahead.starts_with("OUT_OF_RANGE: "), "{ahead}");
     let filter = admin.command(["audit", "tail", "--filter", "colour = red"]).run().failed();
     assert!(filter.stderr.starts_with("countersign: INVALID_ARGUMENT: "), "{}", filter.stderr);
-    let nobody = Terminal::without_credential(&server).fails(["audit", "tail"]);
+    let wrong = Credential { secret: admin.creates().secret, ..server.admin() };
+    let nobody = admin.with(wrong).fails(["audit", "tail"]);
     assert!(nobody.starts_with("UNAUTHENTICATED: "), "{nobody}");
 }

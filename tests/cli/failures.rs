@@ -1,6 +1,6 @@
 //! What goes wrong is said in one line, with exit code 2.
 
-use super::Terminal;
+use super::{Terminal, one_line_of_failure};
 use crate::harness::{Credential, Database, Server, tools};
 
 #[tokio::test]
@@ -15,11 +15,16 @@ async fn an_unreachable_server_is_named() {
     for (endpoint, why) in [
         ("https://127.0.0.1:1", "https is not supported yet"),
         ("127.0.0.1:50051", "must be a URL such as http://127.0.0.1:50051"),
+        ("http://user:sekret@127.0.0.1:1", "must have no user and no password"),
         ("http://", "must be a URL such as http://127.0.0.1:50051"),
     ] {
         let said = admin.fails(["keys", "list", "--endpoint", endpoint]);
         assert!(said.contains(why), "{endpoint:?}: {said}");
     }
+}
+
+fn none_at(server: &Server) -> Terminal {
+    Terminal::without_credential(server)
 }
 
 #[tokio::test]
@@ -29,8 +34,16 @@ async fn a_credential_that_does_not_serve_is_said_to_be_one() {
     let customer = admin.creates();
     let wrong = Credential { secret: customer.secret.clone(), ..server.admin() };
 
-    let none = Terminal::without_credential(&server).fails(["keys", "list"]);
-    assert_eq!(none, "UNAUTHENTICATED: the authorization header is missing");
+    let none = none_at(&server).fails(["keys", "list"]);
+    let wanted = "no credential: looked for countersign-data/admin.env; use --credential-file, or \
+                  COUNTERSIGN_KEY_ID and COUNTERSIGN_SECRET";
+    assert_eq!(none, wanted);
+    let nobody = Terminal { endpoint: "http://127.0.0.1:1".to_owned(), ..none_at(&server) };
+    for words in [&["replicas"][..], &["audit", "list"], &["audit", "tail"], &["keys", "get", "x"]]
+    {
+        let said = one_line_of_failure(&nobody.command(words.iter().copied()).run());
+        assert_eq!(said, wanted, "before any call: {words:?}");
+    }
     let refused = admin.with(wrong).fails(["keys", "list"]);
     assert_eq!(refused, "UNAUTHENTICATED: the credential was refused");
     let stranger = admin.with(customer.clone()).fails(["keys", "list"]);
@@ -73,6 +86,14 @@ async fn several_bad_fields_are_each_on_a_line() {
     assert_eq!(lines.len(), 3, "{lines:?}");
 }
 
+/// What a command says that comes to no call.
+#[track_caller]
+fn said_by_somebody(words: &[&str]) -> String {
+    let program = tools::countersign().args(words.iter().copied());
+    let program = program.env("COUNTERSIGN_KEY_ID", "csk").env("COUNTERSIGN_SECRET", "x");
+    one_line_of_failure(&program.run())
+}
+
 #[test]
 fn wrong_usage_is_one_line() {
     let said = |words: &[&str]| {
@@ -84,8 +105,11 @@ fn wrong_usage_is_one_line() {
     assert!(said(&["keys", "rotate", "id"]).contains("--overlap"));
     assert!(said(&["keys", "rotate", "id", "--overlap", "soon"]).contains("such as 90s, 24h, 30d"));
     assert!(said(&["keys", "revoke", "id", "--reason", "bored"]).contains("owner-left"));
-    assert!(said(&["keys", "update", "id"]).contains("nothing to change"));
+    assert!(said_by_somebody(&["keys", "update", "id"]).contains("nothing to change"));
     assert!(said(&["keys", "list", "--page-size", "0"]).contains("--page-size"));
+    let create = ["keys", "create", "--account", "a", "--application", "b", "--name", "n"];
+    let twice = [&create[..], &["--label", "a=1", "--label", "a=2"]].concat();
+    assert_eq!(said_by_somebody(&twice), "--label a is given twice");
 }
 
 #[test]

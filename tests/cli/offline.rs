@@ -20,6 +20,27 @@ fn opened_to_others(path: &Path) {
 }
 
 #[test]
+fn a_store_that_is_not_there_is_said_to_be_missing_and_not_made() {
+    let folder = folder();
+    for words in [&["audit", "check"][..], &["store", "accept"]] {
+        let words = words.iter().copied().chain(["--data-dir", "nope"]);
+        let said = one_line_of_failure(&countersign(&folder, words).run());
+        assert!(said.starts_with("there is no store at nope/countersign.db; "), "{said}");
+        assert!(said.contains("--data-dir") && !said.contains("generate"), "{said}");
+    }
+    assert!(!folder.join("nope").exists());
+}
+
+#[test]
+fn migrating_says_where_it_made_a_new_store() {
+    let folder = folder();
+    let migrate = || countersign(&folder, ["migrate", "--data-dir", "d"]).run().succeeded().stdout;
+    let url = "sqlite:d/countersign.db";
+    assert_eq!(migrate(), format!("made a new store in {url}; {url} is up to date\n"));
+    assert_eq!(migrate(), format!("{url} is up to date\n"));
+}
+
+#[test]
 fn every_minted_pair_is_another_one() {
     let folder = folder();
     let mut ids = HashSet::new();

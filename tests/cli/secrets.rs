@@ -1,7 +1,7 @@
 //! No secret is an argument, which everybody on the machine can read.
 
 use super::Terminal;
-use crate::harness::{Credential, Database, Server, run, tools};
+use crate::harness::{Credential, Database, Server, canary, run, tools};
 
 /// All flags and arguments of all commands, as `command --flag`.
 fn arguments(command: &clap::Command, of: &str, found: &mut Vec<(String, clap::Arg)>) {
@@ -52,6 +52,34 @@ async fn a_secret_in_the_wrong_place_is_not_repeated() {
     ] {
         let output = admin.command(words).env("COUNTERSIGN_SECRET", &secret).run().failed();
         assert!(!output.stderr.contains(&secret), "the error repeats the secret");
+    }
+}
+
+#[test]
+fn what_stands_where_no_secret_belongs_is_not_repeated_by_the_parser() {
+    let minted = tools::countersign().args(["keys", "mint", "--json"]).run().succeeded().json();
+    let Credential { key_id, secret } = Credential::from_json(&minted);
+    canary::record_secret(&secret);
+    let token = format!("{key_id}.{secret}");
+    let (with_user, of_database) = ("http://user:sekret@h", "postgres://user:sekret@h/d");
+    for words in [
+        vec!["verify", "--key-id", &key_id, &secret],
+        vec!["verify", "--key-id", &key_id, &format!("--{secret}")],
+        vec!["verify", &token],
+        vec![&secret],
+        vec!["keys", "list", "--page-size", &secret],
+        vec!["keys", "create", "--label", &secret],
+        vec!["keys", "list", "--endpoint", with_user],
+        vec!["health", "--endpoint", with_user],
+        vec!["keys", "list", with_user],
+        vec!["serve", of_database],
+        vec!["serve", "--listen", of_database],
+        vec!["serve", "postgres://h/d?password=sekret"],
+    ] {
+        let output = tools::countersign().args(words.iter().copied()).run().failed();
+        let digits = &secret["css_live_".len()..];
+        assert!(!output.stderr.contains(digits), "the error repeats the secret");
+        assert!(!output.stderr.contains("sekret"), "{}", output.stderr);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::one_line_of_failure;
 use crate::harness::{Database, Server, canary, eventually, key, run, tools};
 use crate::on_both_databases;
 
@@ -21,6 +22,12 @@ on_both_databases! {
         assert!(asked.stdout.contains("to accept    epoch 2 "), "{}", asked.stdout);
         assert!(asked.stderr.starts_with("countersign: nothing was changed; "), "{}", asked.stderr);
         assert!(asked.stderr.contains("--yes") && asked.stderr.lines().count() == 1, "{}", asked.stderr);
+        for bad in ["0", "4", "5000"] {
+            let refused = store.command(["store", "accept", "--yes", "--lost-from", bad]).run();
+            let line = one_line_of_failure(&refused);
+            assert!(line.starts_with(&format!("--lost-from {bad} can't be ")), "{line}");
+            assert!(line.contains("from 1 to 3,") && line.ends_with("nothing was changed"), "{line}");
+        }
         assert_eq!(admin.events("type = STORE_EPOCH_ACCEPTED").await.expect("lists").len(), 0);
 
         let done = store.command(["store", "accept", "--yes"]).run().succeeded();

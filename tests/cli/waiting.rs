@@ -73,7 +73,8 @@ on_both_databases! {
         assert_eq!(listed.len(), 1);
         assert_eq!((&listed[0]["replicaId"], &listed[0]["self"]), (&lines[1][0].into(), &true.into()));
         let nobody = Terminal::without_credential(&server).fails(["replicas"]);
-        assert_eq!(nobody, "UNAUTHENTICATED: the authorization header is missing");
+        assert_eq!(nobody, "no credential: looked for countersign-data/admin.env; use --credential-file, or COUNTERSIGN_KEY_ID and \
+             COUNTERSIGN_SECRET");
     }
 }
 
@@ -128,6 +129,30 @@ async fn a_secret_that_could_not_be_printed_is_said_to_be_lost() {
         made.push(id);
     }
     assert_ne!(made[0], made[1]);
+}
+
+#[tokio::test]
+async fn no_secret_is_made_that_nobody_could_see() {
+    let server = Server::start(Database::Sqlite).await;
+    let admin = Terminal::of_admin(&server);
+    let id = admin.creates().key_id;
+    let before = admin.says_json(["keys", "get", &id]);
+    let create = "countersign keys create --account acme --application billing --name n";
+    for command in
+        [create, &format!("countersign keys rotate {id} --overlap 0"), "countersign keys mint"]
+    {
+        let said = one_line_of_failure(&admin.shell(&format!("{command} >&-")));
+        let why = "standard output is closed, so nobody would see the secret; nothing was made";
+        assert_eq!(said, why, "{command}");
+    }
+    assert_eq!(
+        admin.says_lines_of_json(["keys", "list", "--filter", "account_id = acme"]).len(),
+        1
+    );
+    assert_eq!(admin.says_json(["keys", "get", &id]), before);
+    // To have it thrown away is somebody's own decision.
+    assert!(admin.shell(&format!("{create} > /dev/null")).status.success());
+    assert!(admin.shell(&format!("countersign keys disable {id} >&-")).status.success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

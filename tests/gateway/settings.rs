@@ -34,6 +34,7 @@ async fn what_is_wrong_with_a_route_is_said_with_its_line() {
             "line 2: account: the path has no {account}",
         ),
         (route("scopes = []\nscope = \"a\""), "line 5: scope: is no setting"),
+        (route("scopes = []\nmethods = []"), "methods: must name some; leave it out for all"),
         (route(""), "missing field `scopes`"),
     ] {
         let says = refused(&file, &[]).await;
@@ -52,6 +53,24 @@ async fn a_header_that_cannot_hold_a_credential_is_refused() {
     assert!(says.contains("are both authorization"), "{says}");
     let says = refused("", &["--gateway-max-connections", "0"]).await;
     assert!(says.contains("gateway-max-connections must be at least 1"), "{says}");
+}
+
+#[test]
+fn check_config_prints_each_route() {
+    let folder = run::new_data_dir(&run::unique_name());
+    let file = "[[gateway.routes]]\nmethods = [\"GET\", \"HEAD\"]\npath = \"/v1/{id}/a\"\n\
+                scopes = [\"a:read\", \"b\"]\naccount = \"{id}\"\nenvironment = \"test\"\n\n\
+                [[gateway.routes]]\npath = \"/health\"\nscopes = []\napplication = \"probe\"\n";
+    fs::write(folder.join("settings.toml"), file).expect("the run folder takes files");
+    let checked = tools::countersign().args(["check-config", "--config", "settings.toml"]);
+    let said = checked.in_dir(folder).run().succeeded().stdout;
+    for line in [
+        "gateway.routes = 2 entries",
+        "gateway.route = line 1: GET,HEAD /v1/{id}/a, scopes [a:read, b], account {id}, environment test",
+        "gateway.route = line 8: any method /health, scopes [], application probe, environment live",
+    ] {
+        assert!(said.lines().any(|own| own == line), "{line} is not in\n{said}");
+    }
 }
 
 #[test]

@@ -163,6 +163,8 @@ async fn lost_changes_are_noticed_by_every_replica_that_knew_of_them_until_they_
     for replica in replicas.each() {
         nothing_is_known(replica, good).await;
         alarm_names(replica, lost_revisions.clone()).await;
+        let advice = format!("--lost-from {}`", lost_revisions.start());
+        assert!(replica.log().contains(&advice), "the alarm says another number");
         says_forked(replica, true, 1.0).await;
     }
 

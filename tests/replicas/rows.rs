@@ -58,6 +58,8 @@ async fn a_replica_that_is_stopped_takes_its_row_along() {
     let ids: Vec<String> = replicas[0].rows().await.into_iter().map(|row| row.replica_id).collect();
     assert_eq!(ids.len(), 2, "{ids:?}");
     assert!(!ids.contains(&stopped));
+    let log = replicas[1].log();
+    assert!(!log.contains("can't remove the row"), "it tries again after it is gone");
     replicas[1].start().await;
     assert_eq!(replicas[0].rows().await.len(), 3);
     assert_ne!(replicas[1].id().await, stopped, "it is another one");

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use countersign::rpc::proto::key::State;
 use countersign::rpc::proto::{
-    CreateKeyRequest, CreateKeyResponse, Environment, Key, RevokeReason,
+    CreateKeyRequest, CreateKeyResponse, DisableKeyRequest, Environment, Key, RevokeReason,
+    UpdateKeyRequest,
 };
 use prost::Message;
 use tonic::Code;
@@ -98,6 +99,42 @@ on_both_databases! {
         let without = admin.mint(key("acme", "billing")).await;
         assert!(admin.verify(&without.credential).await.allowed);
     }
+}
+
+#[tokio::test]
+async fn a_secret_is_refused_in_every_text_field_and_not_repeated() {
+    let server = Server::start(Database::Sqlite).await;
+    let admin = server.as_admin().await;
+    let made = admin.mint(key("acme", "billing")).await;
+    let secret = made.credential.secret.clone();
+    let base = key("acme", "billing");
+    let label = |name: &str, value: &str| [(name.to_owned(), value.to_owned())].into();
+    let note = format!("the secret is {secret}.");
+    let fields = [
+        ("key.account_id", Key { account_id: secret.clone(), ..base.clone() }),
+        ("key.application_id", Key { application_id: secret.clone(), ..base.clone() }),
+        ("key.display_name", Key { display_name: secret.clone(), ..base.clone() }),
+        ("key.description", Key { description: note.clone(), ..base.clone() }),
+        ("key.labels", Key { labels: label("a", &secret), ..base.clone() }),
+        ("key.labels", Key { labels: label(&secret, "a"), ..base.clone() }),
+        ("key.scopes", Key { scopes: vec![secret.clone()], ..base.clone() }),
+        ("key.allowed_cidrs", Key { allowed_cidrs: vec![secret.clone()], ..base.clone() }),
+    ];
+    for (field, key) in fields {
+        let Err(status) = admin.create(key, "").await else { panic!("{field} takes a secret") };
+        assert!(!format!("{status:?}").contains(&secret), "{field} is repeated");
+        invalid(Err::<(), _>(status), field, "holds a secret");
+    }
+    let named = Key { key_id: made.credential.key_id.clone(), display_name: note.clone(), ..base };
+    let update = UpdateKeyRequest {
+        key: Some(named),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["display_name".to_owned()] }),
+        ..Default::default()
+    };
+    invalid(admin.admin().update_key(update).await, "key.display_name", "holds a secret");
+    let key_id = made.credential.key_id.clone();
+    let disable = DisableKeyRequest { key_id, comment: note, ..Default::default() };
+    invalid(admin.admin().disable_key(disable).await, "comment", "holds a secret");
 }
 
 #[tokio::test]

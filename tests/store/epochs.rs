@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use countersign::domain::Error;
 use countersign::domain::audit::{Actor, EventType};
 use countersign::domain::position::Position;
 use countersign::domain::replica::EpochStart;
@@ -57,8 +58,12 @@ on_both_databases! {
         }
         let actor = Actor::local("test");
         bench.store.accept(1, Some(2), &actor).await.expect("accepts").expect("is new");
-        // Not beyond what begins now.
-        bench.store.accept(2, Some(100), &actor).await.expect("accepts").expect("is new");
+        // Nothing that the log can't have lost: there is no revision 0, and 6 can't be missing without 5.
+        for bad in [0, 6, 100] {
+            let refused = bench.store.accept(2, Some(bad), &actor).await;
+            assert!(matches!(refused, Err(Error::InvalidRequest(_))), "{bad}: {refused:?}");
+        }
+        bench.store.accept(2, Some(5), &actor).await.expect("accepts").expect("is new");
         let starts = [(2, 2), (3, 5)].map(|(epoch, first_revision)| EpochStart { epoch, first_revision });
         assert_eq!(bench.store.epochs().await.expect("reads"), starts);
         let logged = bench.store.events_after(3, 10).await.expect("reads").remove(0).event;

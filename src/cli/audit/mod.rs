@@ -7,7 +7,7 @@ mod tail;
 
 use clap::Subcommand;
 
-use super::call::with_server;
+use super::call::with_administration;
 use super::failure::Failure;
 use crate::config::{ClientArgs, SettingsArgs};
 
@@ -41,10 +41,10 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     match args.command {
         Command::Check(args) => check::run(*args),
         Command::List { args, client } => {
-            with_server(client, |server| async move { list::run(&server, args).await })
+            with_administration(client, |server| async move { list::run(&server, args).await })
         }
         Command::Tail { args, client } => {
-            with_server(client, |server| async move { tail::run(&server, args).await })
+            with_administration(client, |server| async move { tail::run(&server, args).await })
         }
     }
 }

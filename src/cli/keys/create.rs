@@ -2,9 +2,10 @@
 
 use super::show::minted;
 use super::wait::{Outcome, Wait};
-use super::{World, parse_label};
+use super::{World, labels, parse_label};
 use crate::cli::call::{Server, repeat, request_id};
 use crate::cli::failure::Failure;
+use crate::cli::output;
 use crate::cli::time::{When, parse_when};
 use crate::rpc::proto::{CreateKeyRequest, Environment, Key};
 
@@ -55,6 +56,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(server: &Server, args: Args, in_json: bool) -> Result<(), Failure> {
+    output::refuse_unread()?;
     let expire_time = args.expire.map(When::to_proto).transpose();
     let expire_time = expire_time.map_err(|why| Failure::Said(format!("--expire {why}")))?;
     let key = Key {
@@ -65,7 +67,7 @@ pub(super) async fn run(server: &Server, args: Args, in_json: bool) -> Result<()
         description: args.description,
         scopes: args.scopes,
         allowed_cidrs: args.cidrs,
-        labels: args.labels.into_iter().collect(),
+        labels: labels(args.labels)?,
         expire_time,
         ..Key::default()
     };

@@ -3,6 +3,7 @@
 use super::World;
 use crate::cli::failure::Failure;
 use crate::cli::first_credential::{Form, mint, print};
+use crate::cli::output;
 use crate::domain::credential::Brands;
 use crate::domain::ids::Environment;
 
@@ -23,6 +24,7 @@ pub(super) struct Args {
 
 /// Needs no server and no store.
 pub(super) fn run(args: Args) -> Result<(), Failure> {
+    output::refuse_unread()?;
     let brands = Brands::new(vec![args.brand]).map_err(Failure::said)?;
     let environment = match args.environment {
         World::Live => Environment::Live,

@@ -9,9 +9,11 @@ mod show;
 mod update;
 mod wait;
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
 
-use super::call::with_server;
+use super::call::with_administration;
 use super::failure::Failure;
 use crate::config::ClientArgs;
 use crate::rpc::proto::Environment;
@@ -83,7 +85,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     macro_rules! call {
         ($call:expr, $verb:path) => {{
             let Call { args, json, client } = $call;
-            with_server(client, |server| async move { $verb(&server, args, json).await })
+            with_administration(client, |server| async move { $verb(&server, args, json).await })
         }};
     }
     match args.command {
@@ -99,6 +101,18 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         Command::Revoke(call) => call!(call, end::revoke),
         Command::Delete(call) => call!(call, end::delete),
     }
+}
+
+/// The labels of all `--label` flags. Of two values for one name one would be lost.
+fn labels(flags: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+    let mut labels = BTreeMap::new();
+    for (name, value) in flags {
+        if labels.contains_key(&name) {
+            return Err(Failure::Said(format!("--label {name} is given twice")));
+        }
+        labels.insert(name, value);
+    }
+    Ok(labels)
 }
 
 /// `name=value`.

@@ -6,6 +6,7 @@ use super::show::{changed, minted};
 use super::wait::{Outcome, Wait};
 use crate::cli::call::{Server, repeat, request_id};
 use crate::cli::failure::Failure;
+use crate::cli::output;
 use crate::cli::time::{duration_to_proto, parse_duration};
 use crate::rpc::proto::{ExpireSecretRequest, RotateKeyRequest};
 
@@ -43,6 +44,7 @@ pub(super) struct ExpireSecret {
 }
 
 pub(super) async fn rotate(server: &Server, args: Rotate, in_json: bool) -> Result<(), Failure> {
+    output::refuse_unread()?;
     let overlap = duration_to_proto(args.overlap);
     let overlap = overlap.map_err(|why| Failure::Said(format!("--overlap {why}")))?;
     let request_id = request_id(args.request_id)?;

@@ -2,9 +2,9 @@
 
 use prost_types::FieldMask;
 
-use super::parse_label;
 use super::show::changed;
 use super::wait::{Outcome, Wait};
+use super::{labels, parse_label};
 use crate::cli::call::{Admin, Server};
 use crate::cli::failure::Failure;
 use crate::cli::time::{When, parse_when};
@@ -127,7 +127,7 @@ fn request(args: Args) -> Result<UpdateKeyRequest, Failure> {
         description: args.description.unwrap_or_default(),
         scopes: args.scopes.unwrap_or_default(),
         allowed_cidrs: args.cidrs.unwrap_or_default(),
-        labels: args.labels.unwrap_or_default().into_iter().collect(),
+        labels: labels(args.labels.unwrap_or_default())?,
         expire_time,
         etag: args.etag,
         ..Key::default()
@@ -174,5 +174,11 @@ mod tests {
         assert!(of("k").expect_err("nothing").contains("nothing to change"));
         assert!(of("k --expire +1d --clear expire").expect_err("both").contains("not both"));
         assert!(of("k --clear display_name").is_err());
+        let twice = of("k --label a=1 --label b=1 --label a=2").expect_err("twice");
+        assert!(twice.contains("--label a is given twice"), "{twice}");
+        assert_eq!(
+            of("k --label a=1 --label b=1").expect("valid").key.expect("a key").labels.len(),
+            2
+        );
     }
 }

@@ -1,12 +1,9 @@
 //! `countersign store accept`
 
-use std::sync::Arc;
-
 use crate::cli::failure::Failure;
-use crate::cli::{output, warn_of_unknown_variables};
-use crate::config::{SettingsArgs, read_root_keys};
+use crate::cli::{output, prepare, warn_of_unknown_variables};
+use crate::config::SettingsArgs;
 use crate::domain::audit::Actor;
-use crate::domain::random::OsRandom;
 use crate::domain::replica::LogEnd;
 use crate::store::Store;
 
@@ -31,11 +28,9 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     warn_of_unknown_variables();
     let settings = args.settings.resolve()?;
-    let keyring = read_root_keys(&settings.root_key_file()?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(Failure::said)?.block_on(async {
-        let opened = Store::open(&settings.store, keyring, Arc::new(OsRandom)).await;
-        let store = opened.map_err(Failure::said)?;
+        let store = prepare::existing_store(&settings).await?;
         let outcome = accept(&store, args.yes, args.lost_from).await;
         store.close().await;
         outcome
@@ -44,6 +39,15 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
 
 async fn accept(store: &Store, yes: bool, lost_from: Option<u64>) -> Result<(), Failure> {
     let end = store.end().await.map_err(Failure::said)?;
+    if let Some(lost) = lost_from
+        && !end.may_have_lost(lost)
+    {
+        return Err(Failure::Said(format!(
+            "--lost-from {lost} can't be the first revision that was lost: it is from 1 to {}, which comes after the \
+             last change in the database; nothing was changed",
+            end.revision.saturating_add(1)
+        )));
+    }
     for line in describe(&end, lost_from) {
         output::line(&line)?;
     }

@@ -12,10 +12,12 @@
 
 mod base62;
 mod brands;
+mod found;
 mod presented;
 mod secret;
 
 pub use brands::{Brands, InvalidBrands};
+pub use found::{holds_secret, without_secrets};
 pub(super) use presented::check_key_id;
 pub use presented::{Presented, from_pair, from_token};
 pub use secret::{MalformedSecret, PresentedSecret, Secret, mint_secret};

@@ -6,7 +6,8 @@
 mod pattern;
 mod target;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::ids::{AccountId, ApplicationId, Environment};
 use super::scope::KeptScope;
@@ -38,8 +39,8 @@ pub const FIELDS: [(&str, &str); 6] = [
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// The methods; empty: all.
-    #[serde(default)]
+    /// The methods; empty, which is said by leaving them out: all.
+    #[serde(default, deserialize_with = "some_methods")]
     pub methods: Vec<String>,
     /// The path, with captures.
     pub path: String,
@@ -54,6 +55,15 @@ pub struct Entry {
     /// Live or test.
     #[serde(default)]
     pub environment: Option<Environment>,
+}
+
+/// An empty list that meant all methods would open a route that somebody thought to close.
+fn some_methods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let methods = Vec::deserialize(deserializer)?;
+    if methods.is_empty() {
+        return Err(D::Error::custom("methods: must name some; leave it out for all of them"));
+    }
+    Ok(methods)
 }
 
 /// What a request needs. The parts of it that are `None` compare nothing.
@@ -119,6 +129,15 @@ enum Named<T> {
     InPath(String),
 }
 
+impl<T: std::fmt::Display> std::fmt::Display for Named<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Literally(name) => write!(f, "{name}"),
+            Self::InPath(name) => write!(f, "{{{name}}}"),
+        }
+    }
+}
+
 impl Routes {
     /// Checks entries, each with the line of the file that it begins in.
     ///
@@ -148,6 +167,11 @@ impl Routes {
         let route =
             self.0.iter().find(|route| route.takes(method) && route.pattern.matches(path))?;
         Some(route.demand(path))
+    }
+
+    /// Each entry in one line, for people.
+    pub fn describe(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(Route::describe)
     }
 
     /// How many entries there are.
@@ -181,6 +205,17 @@ impl Route {
             environment: entry.environment.unwrap_or(Environment::Live),
             pattern,
         })
+    }
+
+    fn describe(&self) -> String {
+        let scopes: Vec<&str> = self.scopes.iter().map(KeptScope::as_str).collect();
+        let mut said = format!("line {}: {self}, scopes [{}]", self.line, scopes.join(", "));
+        let of = |what, name: String| format!(", {what} {name}");
+        said.extend(self.account.as_ref().map(|name| of("account", name.to_string())));
+        said.extend(self.application.as_ref().map(|name| of("application", name.to_string())));
+        let environment = self.environment.unwrap_or(Environment::Live);
+        said.push_str(&of("environment", environment.to_string()));
+        said
     }
 
     fn takes(&self, method: &str) -> bool {

@@ -1,6 +1,7 @@
 //! A start that cannot succeed ends with a non-zero code and one line that says what to do.
 
 mod database;
+mod high_water;
 mod root_key;
 mod settings;
 

@@ -44,6 +44,9 @@ on_both_databases! {
             let line = refuses(serve(&store), &["line 2 is not `version:base64-of-32-bytes`"]);
             assert!(!line.contains(base64), "the root key is shown");
         }
+        let zeros = format!("1:{}=\n", "A".repeat(43));
+        let store = with_root_key(db, &zeros).await;
+        refuses(serve(&store), &["line 1: the root key is all zeros", "root-key generate"]);
         let store = with_root_key(db, &format!("{good}{good}")).await;
         refuses(serve(&store), &["line 2: versions must rise"]);
     }
