@@ -213,7 +213,7 @@ impl Route {
         let of = |what, name: String| format!(", {what} {name}");
         said.extend(self.account.as_ref().map(|name| of("account", name.to_string())));
         said.extend(self.application.as_ref().map(|name| of("application", name.to_string())));
-        let environment = self.environment.unwrap_or(Environment::Live);
+        let environment = self.environment;
         said.push_str(&of("environment", environment.to_string()));
         said
     }
