@@ -203,7 +203,7 @@ mod tests {
             assert!(!file.keep_soon(&MARK), "one before it is under way");
             drop(held);
             // The disk is busy until the later one is kept.
-            let (free, busy) = std::sync::mpsc::channel::<()>();
+            let (free, busy) = std::sync::mpsc::sync_channel::<()>(1);
             let disk = tokio::task::spawn_blocking(move || busy.recv());
             assert!(file.keep_soon(&MARK));
             file.keep(&Mark { revision: 8, ..MARK }).expect("kept");
