@@ -191,25 +191,29 @@ mod tests {
         assert!(!left.exists());
     }
 
-    #[tokio::test]
-    async fn a_mark_that_is_kept_soon_never_takes_the_place_of_a_later_one() {
+    #[test]
+    fn a_mark_that_is_kept_soon_never_takes_the_place_of_a_later_one() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = HighWaterFile::within(folder.path());
-        let held = file.writing.lock().expect("free");
-        assert!(!file.keep_soon(&MARK), "one before it is under way");
-        drop(held);
-        assert!(file.keep_soon(&MARK));
-        file.keep(&Mark { revision: 8, ..MARK }).expect("kept");
-        while Arc::strong_count(&file.writing) > 1 {
-            tokio::task::yield_now().await;
-        }
-        let read = file.read(StoreId([1; 16])).expect("there").expect("a mark");
-        assert_eq!(read.revision, 8);
-        assert!(file.keep_soon(&Mark { revision: 9, ..MARK }));
-        while Arc::strong_count(&file.writing) > 1 {
-            tokio::task::yield_now().await;
-        }
-        let read = file.read(StoreId([1; 16])).expect("there").expect("a mark");
-        assert_eq!(read.revision, 9);
+        let revision = || file.read(StoreId([1; 16])).expect("there").map(|mark| mark.revision);
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.max_blocking_threads(1).build().expect("a runtime");
+        runtime.block_on(async {
+            let held = file.writing.lock().expect("free");
+            assert!(!file.keep_soon(&MARK), "one before it is under way");
+            drop(held);
+            // The disk is busy until the later one is kept.
+            let (free, busy) = std::sync::mpsc::sync_channel::<()>(1);
+            let disk = tokio::task::spawn_blocking(move || busy.recv());
+            assert!(file.keep_soon(&MARK));
+            file.keep(&Mark { revision: 8, ..MARK }).expect("kept");
+            free.send(()).expect("it waits");
+            disk.await.expect("ends").expect("was told");
+            tokio::task::spawn_blocking(|| {}).await.expect("comes after it");
+            assert_eq!(revision(), Some(8));
+            assert!(file.keep_soon(&Mark { revision: 9, ..MARK }));
+            tokio::task::spawn_blocking(|| {}).await.expect("comes after it");
+            assert_eq!(revision(), Some(9));
+        });
     }
 }
