@@ -13,8 +13,7 @@ use tower::{Layer, Service};
 
 use super::method::{Door, door};
 use crate::domain::Error;
-use crate::rpc::proto::key_verifier_server::SERVICE_NAME as KEY_VERIFIER;
-use crate::rpc::status::{MAX_REQUEST_BYTES, MAX_VERIFICATION_BYTES, unreadable};
+use crate::rpc::status::{most_bytes, unreadable};
 
 /// What an answer without details, which no error of ours is, means for the caller.
 fn in_our_words(status: &Status, limit: usize) -> Option<Error> {
@@ -26,12 +25,6 @@ fn in_our_words(status: &Status, limit: usize) -> Option<Error> {
         Code::Internal => Some(unreadable()),
         _ => None,
     }
-}
-
-/// How long a request to that method may be.
-fn most_bytes(path: &str) -> usize {
-    let service = path.split('/').nth(1);
-    if service == Some(KEY_VERIFIER) { MAX_VERIFICATION_BYTES } else { MAX_REQUEST_BYTES }
 }
 
 /// Replaces tonic's refusals of messages to our services.

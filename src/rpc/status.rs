@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
+use super::proto::key_verifier_server::SERVICE_NAME as KEY_VERIFIER;
 use crate::domain::{Error, Violation};
 
 /// The `domain` of every `google.rpc.ErrorInfo` that this service sends.
@@ -17,6 +18,12 @@ pub const MAX_REQUEST_BYTES: usize = 256 * 1024;
 /// The same for `KeyVerifier`, which reads its requests where they lie. A batch of 1,000 verifications with long scope
 /// lists fits. tonic's own default is the same.
 pub const MAX_VERIFICATION_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long a request to the method of that path may be, in bytes.
+pub fn most_bytes(path: &str) -> usize {
+    let service = path.split('/').nth(1);
+    if service == Some(KEY_VERIFIER) { MAX_VERIFICATION_BYTES } else { MAX_REQUEST_BYTES }
+}
 
 /// Each error by [`Error::reason`], with the code that callers get.
 pub const CODES: [(&str, Code); 23] = [
