@@ -13,7 +13,7 @@ RELEASE, NAMESPACE = "countersign", "apps"
 # The one in C where there is one: it is ten times faster.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Made up, and never used on a store.
-ROOT_KEY = "1:" + "A" * 43 + "="
+ROOT_KEY = "1:" + "Q" * 43 + "="
 URL = "postgres://somebody:made-up@127.0.0.1:1/countersign"
 SECRETS = {"root-key": ROOT_KEY + "\n", "database-url": URL, "admin.env": "COUNTERSIGN_KEY_ID=a\nCOUNTERSIGN_SECRET=b\n",
            "otlp-headers": "authorization=Bearer%20made-up"}

@@ -156,6 +156,10 @@ class Pod:
         os.makedirs(folder, exist_ok=True)
         return folder
 
+    def listens(self):
+        """Ports that nobody else on this machine has, in place of its own."""
+        return {LISTEN[port["name"]]: "127.0.0.1:0" for port in self.container["ports"]}
+
     def start(self, log):
         return Server(self, log)
 
@@ -167,7 +171,7 @@ class Server:
         self.pod, self.log = pod, log
         with open(log, "ab") as errors:
             self.process = subprocess.Popen(
-                pod.command(pod.container["args"]), cwd=pod.folder(), env=pod.environment() | self.listens(),
+                pod.command(pod.container["args"]), cwd=pod.folder(), env=pod.environment() | pod.listens(),
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True)
         self.banner = []
         try:
@@ -186,9 +190,6 @@ class Server:
         except BaseException:
             self.kill()
             raise
-
-    def listens(self):
-        return {LISTEN[port["name"]]: "127.0.0.1:0" for port in self.pod.container["ports"]}
 
     def kill(self):
         self.process.kill()
