@@ -42,7 +42,7 @@ fn of_so_many(
     command.arg(format!("--callgrind-out-file={}", out.display()));
     command.arg(program.get_program()).args(program.get_args());
     let server = Server::started(command, &dir.join("callgrind.log"));
-    let target = Target { address: server.address, pid: server.pid(), caller };
+    let target = Target { address: server.address, pid: server.pid(), caller, sampled: false };
     let shape = Shape { connections: 8, streams: 10 };
     // Connections and caches before it counts; and what a server does for itself at its start.
     counted(target, shape, requests, 200);

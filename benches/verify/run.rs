@@ -204,7 +204,8 @@ impl Servers<'_> {
         for shape in [EIGHT_BY_TEN].iter().chain(shapes) {
             let named = format!("{}×{}", shape.connections, shape.streams);
             let mut add = |name: String, server: &Server, requests: &Rc<Requests>, caller| {
-                let target = Target { address: server.address, pid: server.pid(), caller };
+                let target =
+                    Target { address: server.address, pid: server.pid(), caller, sampled: false };
                 items.push(Item { name, target, load: Load::Closed(*shape, Rc::clone(requests)) });
             };
             add(format!("empty current-thread, {named}"), &self.current, &for_empty, None);
@@ -216,7 +217,7 @@ impl Servers<'_> {
             add(format!("ours, authenticated caller, {named}"), many, &valid, caller);
         }
         let mut add = |name: String, server: &Server, requests: Requests| {
-            let target = Target { address: server.address, pid: server.pid(), caller: None };
+            let target = unknown(server);
             items.push(Item { name, target, load: Load::Closed(EIGHT_BY_TEN, Rc::new(requests)) });
         };
         for (kind, called) in [
@@ -238,23 +239,32 @@ impl Servers<'_> {
             let batches = Requests::batches(filled, Kind::Valid, 64);
             add(format!("ours, batch of 64, 8×10{suffix}"), server, batches);
         }
-        for Candidate { name, server, filled } in &self.telemetry.all {
-            add((*name).to_owned(), server, Requests::unary(filled, Kind::Valid));
+        for Candidate { name, sampled, server, filled } in &self.telemetry.all {
+            let requests = Rc::new(Requests::unary(filled, Kind::Valid));
+            let named = [(Some(name), false), (sampled.as_ref(), true)];
+            for (name, sampled) in named.into_iter().filter_map(|(name, how)| Some((name?, how))) {
+                let target = Target { sampled, ..unknown(server) };
+                let load = Load::Closed(EIGHT_BY_TEN, Rc::clone(&requests));
+                items.push(Item { name: (*name).to_owned(), target, load });
+            }
         }
-        let target =
-            |server: &Server| Target { address: server.address, pid: server.pid(), caller: None };
         items.push(Item {
             name: "empty current-thread, batch of 64, 8×10".to_owned(),
-            target: target(&self.current),
+            target: unknown(&self.current),
             load: Load::Closed(EIGHT_BY_TEN, batch),
         });
         items.push(Item {
             name: "redis-server GET, 80 clients".to_owned(),
-            target: target(&self.redis),
+            target: unknown(&self.redis),
             load: Load::Redis(80, *main_keys),
         });
         items
     }
+}
+
+/// A server as a caller without a credential asks it.
+fn unknown(server: &Server) -> Target<'static> {
+    Target { address: server.address, pid: server.pid(), caller: None, sampled: false }
 }
 
 /// On the small store: under callgrind a server takes fifty times as long.

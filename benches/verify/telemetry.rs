@@ -15,6 +15,8 @@ use crate::store::{self, Filled};
 /// One server, and what it does with its telemetry.
 pub(crate) struct Candidate {
     pub(crate) name: &'static str,
+    /// What it is called where every request is in its caller's trace, if that is measured.
+    pub(crate) sampled: Option<&'static str>,
     pub(crate) server: Server,
     pub(crate) filled: Filled,
 }
@@ -34,6 +36,10 @@ pub(crate) const COLLECTED: &str = "ours, collector takes all, 8×10, 1k";
 /// They go to a port where nobody listens.
 pub(crate) const DEAD: &str = "ours, dead collector, 8×10, 1k";
 
+/// The same two, and every request wants its span there: more than any exporter keeps up with, so most are dropped.
+const ALL_SAMPLED: &str = "ours, collector takes all, every call sampled, 8×10, 1k";
+const ALL_SAMPLED_DEAD: &str = "ours, dead collector, every call sampled, 8×10, 1k";
+
 impl Candidates {
     /// Starts them. Metrics are exported each second instead of each minute, so that exports fall into every round.
     pub(crate) fn start(runtime: &tokio::runtime::Runtime, root: &Path, keys: usize) -> Self {
@@ -52,15 +58,15 @@ impl Candidates {
             ]
         };
         let settings = [
-            (NONE, "none", vec![("OTEL_SDK_DISABLED", "true".to_owned())]),
-            (DEFAULT, "default", vec![]),
-            (COLLECTED, "collected", exporting(collector.address)),
-            (DEAD, "dead", exporting(dead)),
+            (NONE, None, "none", vec![("OTEL_SDK_DISABLED", "true".to_owned())]),
+            (DEFAULT, None, "default", vec![]),
+            (COLLECTED, Some(ALL_SAMPLED), "collected", exporting(collector.address)),
+            (DEAD, Some(ALL_SAMPLED_DEAD), "dead", exporting(dead)),
         ];
-        let start = |(name, folder, variables): (_, &str, Vec<(&str, String)>)| {
+        let start = |(name, sampled, folder, variables): (_, _, &str, Vec<(&str, String)>)| {
             let filled = store::sqlite(runtime, &root.join("telemetry").join(folder), keys);
             let server = Server::ours_with(&filled.dir, &[], &variables);
-            Candidate { name, server, filled }
+            Candidate { name, sampled, server, filled }
         };
         Self { all: settings.into_iter().map(start).collect(), _collector: collector }
     }
