@@ -20,6 +20,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::calls::{self, CallsOfThread};
 use super::method::{Door, Method, door, is_verification};
+use crate::rpc::gateway::Unanswered;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -158,6 +159,9 @@ where
         // A future that has given its answer is not asked again.
         let Some(mut outcome) = this.outcome.take() else { return Poll::Pending };
         let response = response?;
+        if let Some(Unanswered(code)) = response.extensions().get() {
+            outcome.code = Some(*code);
+        }
         // A refusal, and any answer without a message, has its status in the head.
         outcome.note(response.headers());
         Poll::Ready(Ok(response.map(|body| Traced { body, outcome })))
@@ -215,12 +219,14 @@ struct Outcome {
     noted: Option<(Arc<CallsOfThread>, Method)>,
     /// `None`: nobody wants to know.
     started: Option<Instant>,
+    /// The first that is said: the trailers of a gateway's question that could not be answered say that it was.
     code: Option<Code>,
 }
 
 impl Outcome {
     fn note(&mut self, headers: &HeaderMap) {
         if self.started.is_some()
+            && self.code.is_none()
             && let Some(code) = headers.get(Status::GRPC_STATUS)
         {
             self.code = Some(Code::from_bytes(code.as_bytes()));

@@ -41,6 +41,34 @@ fn the_status_is_the_one_in_head_or_trailers_and_a_caller_that_left_cancelled() 
     assert_eq!(outcome.code, Some(Code::NotFound));
 }
 
+#[tokio::test]
+async fn a_gateways_question_without_an_answer_failed_whatever_its_trailers_say() {
+    let calls = calls::Calls::default();
+    let service = tower::service_fn(async |request: Request<()>| {
+        let mut response = Response::new(String::new());
+        if let Some(unanswered) = request.extensions().get::<Unanswered>() {
+            response.extensions_mut().insert(*unanswered);
+        }
+        Ok::<_, std::convert::Infallible>(response)
+    });
+    let mut service = TraceLayer::new(Some(calls.of_one_thread())).layer(service);
+    for unanswered in [None, Some(Unanswered(Code::Unavailable))] {
+        let uri = "/envoy.service.auth.v3.Authorization/Check";
+        let mut request = Request::builder().uri(uri).body(()).expect("a request");
+        if let Some(unanswered) = unanswered {
+            request.extensions_mut().insert(unanswered);
+        }
+        let Ok(mut response) = service.call(request).await;
+        let mut trailers = HeaderMap::new();
+        trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
+        response.body_mut().outcome.note(&trailers);
+    }
+    let mut noted = calls.noted();
+    noted.retain(|calls| calls.held.iter().any(|held| held.count > 0));
+    let codes: Vec<_> = noted.iter().map(|calls| calls.code).collect();
+    assert_eq!(codes, ["OK", "UNAVAILABLE"]);
+}
+
 #[test]
 fn a_trace_is_sampled_if_its_flag_says_so() {
     let sampled = |traceparent: &str| {

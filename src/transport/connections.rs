@@ -24,9 +24,14 @@ impl Connections {
     pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         if place.is_none() {
-            self.refused.fetch_add(1, Ordering::Relaxed);
+            self.refuse();
         }
         place
+    }
+
+    /// One more is closed at once.
+    pub(super) fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many there are.
@@ -39,7 +44,7 @@ impl Connections {
         self.limit
     }
 
-    /// How many were closed at once since the start, because they were above the cap.
+    /// How many were closed at once since the start, because they were above the cap or every thread was far behind.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }

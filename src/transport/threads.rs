@@ -3,10 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +19,9 @@ use super::connections::Connections;
 
 /// New sockets that may wait for one thread. A thread that is that far behind gets no more.
 const WAITING: usize = 256;
+
+/// How often the log may be told of sockets that no thread had room for.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// A socket on its way to a thread, with its place under the cap.
 type Arrival = (std::net::TcpStream, SocketAddr, OwnedSemaphorePermit);
@@ -50,7 +55,7 @@ pub fn serve<S: Serves>(
     }
     let connections = Arc::new(Connections::new(settings.max_connections));
     let places = Arc::clone(&connections);
-    let mut turn = 0_usize;
+    let mut queues = Queues::new(queues, Arc::clone(&connections));
     tokio::spawn(accept(listener, shutdown.clone(), move |socket, peer| {
         // Above the cap, and where the hand-over fails, the socket is dropped, which closes it.
         let Some(place) = places.place() else {
@@ -58,26 +63,60 @@ pub fn serve<S: Serves>(
             return;
         };
         let Ok(socket) = socket.into_std() else { return };
-        turn = turn.wrapping_add(1);
-        give_to_one(&queues, turn, (socket, peer, place));
+        if !queues.take((socket, peer, place))
+            && let Some(closed) = queues.to_tell(Instant::now())
+        {
+            tracing::warn!(closed, "closed connections: every thread is far behind");
+        }
     }));
     Ok(Verifiers { ended, connections })
 }
 
-/// Offers a socket to the thread whose turn it is, and if that is far behind, to the others.
-fn give_to_one(queues: &[mpsc::Sender<Arrival>], turn: usize, mut arrival: Arrival) {
-    let (after, first) = queues.split_at(turn % queues.len().max(1));
-    for queue in first.iter().chain(after) {
-        match queue.try_send(arrival) {
-            Ok(()) => return,
-            Err(
-                mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back),
-            ) => {
-                arrival = back;
+/// The queues of all threads, which take turns.
+struct Queues {
+    queues: Vec<mpsc::Sender<Arrival>>,
+    connections: Arc<Connections>,
+    turn: usize,
+    /// Sockets that were closed and of which the log knows nothing yet.
+    closed: u64,
+    /// When it was told last.
+    told: Option<Instant>,
+}
+
+impl Queues {
+    fn new(queues: Vec<mpsc::Sender<Arrival>>, connections: Arc<Connections>) -> Self {
+        Self { queues, connections, turn: 0, closed: 0, told: None }
+    }
+
+    /// Offers a socket to the thread whose turn it is, and if that is far behind, to the others. If all are, the socket
+    /// is closed, which is false.
+    fn take(&mut self, mut arrival: Arrival) -> bool {
+        self.turn = self.turn.wrapping_add(1);
+        let (after, first) = self.queues.split_at(self.turn % self.queues.len().max(1));
+        for queue in first.iter().chain(after) {
+            match queue.try_send(arrival) {
+                Ok(()) => return true,
+                Err(
+                    mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back),
+                ) => {
+                    arrival = back;
+                }
             }
         }
+        self.connections.refuse();
+        self.closed += 1;
+        false
     }
-    tracing::warn!(peer = %arrival.1, "closed a connection: every thread is far behind");
+
+    /// How many were closed since the log was told last, if that is long enough ago: whoever opens connections could
+    /// otherwise fill it.
+    fn to_tell(&mut self, now: Instant) -> Option<u64> {
+        let is_due = self.told.is_none_or(|told| now >= told + TOLD_AGAIN_AFTER);
+        is_due.then(|| {
+            self.told = Some(now);
+            std::mem::take(&mut self.closed)
+        })
+    }
 }
 
 fn start<S: Serves>(
@@ -149,5 +188,46 @@ impl Verifiers {
             }
         })
         .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A socket with a place.
+    fn arrival(connections: &Connections) -> Arrival {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let peer = listener.local_addr().expect("it has an address");
+        let socket = std::net::TcpStream::connect(peer).expect("it listens");
+        (socket, peer, connections.place().expect("there is room"))
+    }
+
+    #[test]
+    fn a_socket_goes_where_there_is_room_and_without_any_it_is_closed() {
+        let connections = Arc::new(Connections::new(10));
+        let (queues, mut arrivals): (Vec<_>, Vec<_>) = (0..2).map(|_| mpsc::channel(1)).unzip();
+        let mut queues = Queues::new(queues, Arc::clone(&connections));
+        assert!(queues.take(arrival(&connections)) && queues.take(arrival(&connections)));
+        assert!(!queues.take(arrival(&connections)), "both are full");
+        assert_eq!((connections.refused(), connections.open()), (1, 2));
+        let taken = arrivals[1].try_recv().expect("each got one");
+        drop(taken);
+        assert!(queues.take(arrival(&connections)), "one has room");
+        assert!(!queues.take(arrival(&connections)));
+        assert_eq!((connections.refused(), connections.open()), (2, 2));
+    }
+
+    #[test]
+    fn the_log_is_told_once_a_second_of_all_that_were_closed() {
+        let mut queues = Queues::new(Vec::new(), Arc::new(Connections::new(1)));
+        let start = Instant::now();
+        let mut closed_at = |now| {
+            queues.closed += 1;
+            queues.to_tell(now)
+        };
+        assert_eq!(closed_at(start), Some(1));
+        assert_eq!(closed_at(start + TOLD_AGAIN_AFTER / 2), None);
+        assert_eq!(closed_at(start + TOLD_AGAIN_AFTER), Some(2));
     }
 }

@@ -70,6 +70,11 @@ impl Told {
         self
     }
 
+    pub fn env(mut self, name: &'static str, value: String) -> Self {
+        self.env.push((name, value));
+        self
+    }
+
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
         self

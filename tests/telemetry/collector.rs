@@ -20,6 +20,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::Metric;
 use prost::Message;
 use tonic::{Request, Response, Status};
 
@@ -51,7 +52,7 @@ pub struct Record {
 pub struct Taken {
     pub spans: Vec<Span>,
     pub records: Vec<Record>,
-    pub metrics: Vec<String>,
+    pub metrics: Vec<Metric>,
     pub headers: Vec<(String, String)>,
     pub file: Option<File>,
 }
@@ -100,8 +101,7 @@ impl Collector {
         self.with(|taken| {
             Self::keep(taken, &request);
             let scopes = request.resource_metrics.into_iter().flat_map(|all| all.scope_metrics);
-            let metrics = scopes.flat_map(|scope| scope.metrics);
-            taken.metrics.extend(metrics.map(|metric| metric.name));
+            taken.metrics.extend(scopes.flat_map(|scope| scope.metrics));
         });
     }
 
@@ -161,7 +161,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
+pub fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
     let texts = attributes
         .iter()
         .map(|pair| (pair.key.clone(), pair.value.as_ref().map(text).unwrap_or_default()));

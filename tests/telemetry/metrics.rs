@@ -44,7 +44,7 @@ fn verifications(outcome: &str, reason: &str) -> String {
     format!(r#"countersign_verifications_total{{outcome="{outcome}",reason="{reason}"}}"#)
 }
 
-fn calls(method: &str, code: &str) -> String {
+pub fn calls(method: &str, code: &str) -> String {
     format!(
         "rpc_server_call_duration_seconds_count{{rpc_method=\"{method}\",\
          rpc_response_status_code=\"{code}\",rpc_system_name=\"grpc\"}}"

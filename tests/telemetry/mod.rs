@@ -9,4 +9,5 @@ pub mod page;
 mod page_of_variables;
 pub mod prometheus;
 mod receiver;
+mod sent;
 mod variables;

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use countersign::rpc::proto::gateway::envoy::service::auth::v3::CheckRequest;
+use countersign::rpc::proto::gateway::envoy::service::auth::v3::attribute_context::{
+    HttpRequest, Request as OfAttributes,
+};
 use countersign::rpc::proto::gateway::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use countersign::rpc::proto::gateway::envoy::service::auth::v3::{AttributeContext, CheckRequest};
 use countersign::rpc::proto::verify_request::Presented;
 use countersign::rpc::proto::{BatchVerifyRequest, CreateKeyRequest, GetKeyRequest, VerifyRequest};
 use countersign::telemetry::otlp::{Exporters, Exports, Variables, end};
@@ -14,13 +17,17 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 
 use super::collector::Span;
+use super::metrics::calls;
+use super::page::Page;
 use super::receiver::{Receiver, Speaks};
-use crate::harness::{Credential, Database, Server, canary, eventually, key, tools};
+use crate::harness::replicas::Told;
+use crate::harness::{Credential, Database, Replicas, Server, canary, eventually, key, tools};
 use crate::on_both_databases;
 
 const SOON: Duration = Duration::from_secs(30);
 const CREATE: &str = "countersign.v1.KeyAdmin/CreateKey";
 const VERIFY: &str = "countersign.v1.KeyVerifier/Verify";
+const CHECK: &str = "envoy.service.auth.v3.Authorization/Check";
 const CALLERS_SPAN: &str = "00f067aa0ba902b7";
 
 /// A trace of some caller, and its header.
@@ -154,18 +161,76 @@ async fn of_verifications_those_are_seen_that_their_callers_sample() {
         // At its end it sends all that it has.
         assert!(server.sigterm().success());
         let spans = receiver.spans();
-        for (trace, method) in [
-            (sampled, VERIFY),
-            (batch, "countersign.v1.KeyVerifier/BatchVerify"),
-            (check, "envoy.service.auth.v3.Authorization/Check"),
+        for (trace, method, code) in [
+            (sampled, VERIFY, "OK"),
+            (batch, "countersign.v1.KeyVerifier/BatchVerify", "OK"),
+            // It says nothing of any request. Its answer says so, and the span what it was.
+            (check, CHECK, "INVALID_ARGUMENT"),
         ] {
             let span = named(&spans, method);
             assert_eq!((&span.trace, span.parent.as_str()), (&trace, CALLERS_SPAN), "{span:#?}");
-            assert_eq!(span.attributes["rpc.response.status_code"], "OK");
+            assert_eq!(span.attributes["rpc.response.status_code"], code);
         }
         // Without a parent, as the sampler says.
         assert_eq!(named(&spans, CREATE).parent, "");
         assert!(!server.log().contains("request{"), "the log has spans of verifications");
+    }
+}
+
+/// What Envoy asks about somebody who wants a page.
+fn wants_a_page(credential: &Credential) -> CheckRequest {
+    let headers = [
+        ("authorization".to_owned(), format!("Bearer {}", credential.key_id)),
+        ("x-secret-key".to_owned(), credential.secret.clone()),
+    ];
+    let http = HttpRequest {
+        method: "GET".to_owned(),
+        path: "/page".to_owned(),
+        headers: headers.into(),
+        ..HttpRequest::default()
+    };
+    let request = OfAttributes { http: Some(http), ..OfAttributes::default() };
+    let attributes = AttributeContext { request: Some(request), ..AttributeContext::default() };
+    CheckRequest { attributes: Some(attributes) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateways_question_that_cannot_be_answered_has_failed() {
+    let receiver = Receiver::start(Speaks::Grpc).await;
+    let told = Told::default().max_staleness("3s");
+    let with = |told: Told, (name, value)| told.env(name, value);
+    let replicas = Replicas::start(1, receiver.variables().into_iter().fold(told, with)).await;
+    let (replica, http) = (&replicas[0], replicas[0].http());
+    let good = replica.caller().mint(key("acme", "billing")).await.credential;
+    replicas.all_allow(&good, SOON).await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", replica.address())).unwrap();
+    let mut envoy = AuthorizationClient::new(endpoint.connect().await.unwrap());
+    let mut check = async |header: &str| {
+        let reply = envoy.check(under(header, wants_a_page(&good))).await;
+        let reply = reply.expect("whatever happens, a gateway is answered").into_inner();
+        Code::from_i32(reply.status.expect("an answer has a status").code)
+    };
+
+    // There is no route for it. To say so is an answer.
+    let (answered, header) = trace(0x50, "01");
+    assert_eq!(check(&header).await, Code::PermissionDenied);
+    replica.network.cut_off();
+    Page::that(&http, "its lease has ended", |page| {
+        page.value("countersign_lease_remaining_seconds") == 0.0
+    })
+    .await;
+    let (unanswered, header) = trace(0x51, "01");
+    assert_eq!(check(&header).await, Code::Unavailable);
+
+    for (trace, code, status) in [(answered, "OK", 0), (unanswered, "UNAVAILABLE", 2)] {
+        let spans = receiver.trace(&trace, CHECK).await;
+        let span = named(&spans, CHECK);
+        assert_eq!(span.attributes["rpc.response.status_code"], code, "{span:#?}");
+        assert_eq!(span.status, status, "{span:#?}");
+        Page::that(&http, &format!("one is counted as {code}"), |page| {
+            page.find(&calls(CHECK, code)) == Some(1.0)
+        })
+        .await;
     }
 }
 
@@ -226,23 +291,6 @@ async fn disabled_is_disabled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_stands_on_the_page_of_metrics_is_sent_too() {
-    for speaks in [Speaks::Grpc, Speaks::Http] {
-        let receiver = Receiver::start(speaks).await;
-        let mut server = receiver.of(Server::on(Database::Sqlite).await).start().await;
-        let admin = server.as_admin().await;
-        let minted = admin.mint(key("acme", "billing")).await;
-        admin.verify(&minted.credential).await;
-        eventually("metrics arrive", SOON, async || !receiver.metrics().is_empty()).await;
-        assert!(server.sigterm().success());
-        let sent = receiver.metrics();
-        for name in ["countersign.verifications", "rpc.server.call.duration", "countersign.ready"] {
-            assert!(sent.iter().any(|metric| metric == name), "{name} is not among {sent:?}");
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_meter_providers_metrics_are_sent() {
     for speaks in [Speaks::Grpc, Speaks::Http] {
         let receiver = Receiver::start(speaks).await;
@@ -258,7 +306,7 @@ async fn a_meter_providers_metrics_are_sent() {
         // Waits for its own threads.
         let flush = move || end(Some(exporters), vec![Box::new(move || _ = meters.shutdown())]);
         tokio::task::spawn_blocking(flush).await.unwrap();
-        assert!(receiver.metrics().contains(&"countersign.sent".to_owned()), "{speaks:?}");
+        assert!(receiver.newest_metrics().contains_key("countersign.sent"), "{speaks:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use countersign::telemetry::otlp::{HONOURED, REFUSED};
+use countersign::telemetry::otlp::{HONOURED, PASSED_OVER, REFUSED};
 
 use crate::harness::tools;
 
@@ -28,8 +28,11 @@ fn the_tables_of_variables_are_those_of_the_code() {
         let says = variable.says.in_words();
         format!("| `{}` | {says} | {default}| {} |", variable.name, variable.meaning)
     });
+    let passed_over = PASSED_OVER.map(|(name, reason)| format!("| `{name}` | {reason} |"));
     let refused = REFUSED.map(|(name, reason)| format!("| `{name}` | {reason} |"));
-    for (name, wanted) in [("honoured", &honoured[..]), ("refused", &refused[..])] {
+    for (name, wanted) in
+        [("honoured", &honoured[..]), ("passed over", &passed_over[..]), ("refused", &refused[..])]
+    {
         let wanted = wanted.join("\n");
         assert!(rows_of(name).join("\n") == wanted, "{name} differs from the code:\n{wanted}");
     }
@@ -45,7 +48,7 @@ fn every_variable_that_is_spoken_of_exists() {
             named.iter().any(|signal| name.replace('*', signal) == word)
         };
         let known = HONOURED.iter().map(|variable| variable.name);
-        let known = known.chain(REFUSED.iter().map(|(name, _)| *name));
+        let known = known.chain(PASSED_OVER.iter().chain(&REFUSED).map(|(name, _)| *name));
         let all = ["OTEL_", "OTEL_*"].contains(&word);
         assert!(all || known.into_iter().any(stands_for), "{word} is no variable");
     }

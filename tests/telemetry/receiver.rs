@@ -1,7 +1,7 @@
 //! A collector: takes what is sent over OTLP, by gRPC or over HTTP, and remembers it. All of it is also written into the
 //! run's folder, where it is searched for secrets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -23,6 +23,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResp
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::MetricsServiceServer;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
 use prost::Message;
 use rcgen::{CertifiedKey, KeyPair};
 use rustls::ServerConfig;
@@ -153,8 +154,13 @@ impl Receiver {
         self.collector.with(|taken| taken.records.clone())
     }
 
-    pub fn metrics(&self) -> Vec<String> {
+    pub fn metrics(&self) -> Vec<Metric> {
         self.collector.with(|taken| taken.metrics.clone())
+    }
+
+    /// What was said last of each metric, by its name.
+    pub fn newest_metrics(&self) -> BTreeMap<String, Metric> {
+        self.metrics().into_iter().map(|metric| (metric.name.clone(), metric)).collect()
     }
 
     /// What the messages bore under that name.

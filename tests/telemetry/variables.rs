@@ -17,7 +17,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("OTEL_TRACES_SAMPLER", "jaeger_remote", "must be always_on"),
     ("OTEL_TRACES_SAMPLER_ARG", "1.5", "must be a number from 0 to 1"),
     ("OTEL_BSP_MAX_QUEUE_SIZE", "99999999999", "must be a whole number from 1 to 1000000"),
-    ("OTEL_BSP_EXPORT_TIMEOUT", "5000", "is not supported: OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"),
+    ("OTEL_PROPAGATORS", "tracecontext,b3", "must be tracecontext, alone or in a list with"),
 ];
 
 #[tokio::test]
@@ -38,15 +38,24 @@ async fn what_cannot_be_honoured_is_refused_in_a_sentence() {
 }
 
 #[tokio::test]
-async fn what_nobody_knows_is_warned_of() {
-    let server = Server::on(Database::Sqlite).await.with_env("OTEL_NODE_IP", "10.0.0.1");
-    let checked = server.store().command(["check-config"]).env("OTEL_NODE_IP", "10.0.0.1");
+async fn what_is_passed_over_is_warned_of() {
+    let passed_over = [
+        ("OTEL_NODE_IP", "10.0.0.1", "not honoured, passed over: OTEL_NODE_IP"),
+        // What the specification has by default, which some operators of Kubernetes write out.
+        ("OTEL_PROPAGATORS", "tracecontext,baggage", "OTEL_PROPAGATORS: baggage is passed over"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "30000", "OTEL_BSP_EXPORT_TIMEOUT is passed over: OTEL_EXPO"),
+        ("OTEL_METRIC_EXPORT_TIMEOUT", "30000", "OTEL_METRIC_EXPORT_TIMEOUT is passed over"),
+    ];
+    let server = Server::on(Database::Sqlite).await;
+    let server =
+        passed_over.iter().fold(server, |server, (name, value, _)| server.with_env(name, *value));
+    let checked = server.store().command(["check-config"]);
+    let checked =
+        passed_over.iter().fold(checked, |checked, (name, value, _)| checked.env(name, value));
     let checked = checked.run().succeeded();
-    assert!(
-        checked.stderr.contains("not honoured, passed over: OTEL_NODE_IP"),
-        "{}",
-        checked.stderr
-    );
     let server = server.start().await;
-    assert!(server.log().contains("not honoured, passed over: OTEL_NODE_IP"), "{}", server.log());
+    for (_, _, words) in passed_over {
+        assert!(checked.stderr.contains(words), "{}", checked.stderr);
+        assert!(server.log().contains(words), "{}", server.log());
+    }
 }

@@ -48,10 +48,16 @@ impl Authorization for Gateway {
         let caller = request.extensions().get::<Principal>();
         let outcome = self.check_request(request.get_ref(), caller);
         // A refusal is an answer, never an error: there are gateways that are told to let pass on errors.
-        Ok(Response::new(match outcome {
-            Ok(passed) => allowed(&passed),
-            Err(refusal) => denied(&refusal),
-        }))
+        Ok(match outcome {
+            Ok(passed) => Response::new(allowed(&passed)),
+            Err(refusal) => {
+                let mut response = Response::new(denied(&refusal));
+                if let Some(unanswered) = refusal.unanswered() {
+                    response.extensions_mut().insert(unanswered);
+                }
+                response
+            }
+        })
     }
 }
 

@@ -52,6 +52,11 @@ pub(super) struct Refusal {
     missing_scopes: Vec<String>,
 }
 
+/// The code that a gateway's question would have failed with, if gateways were told errors. Among the extensions of the
+/// response, whose own status is always OK, for whoever counts calls by their outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unanswered(pub Code);
+
 impl Refusal {
     pub(super) fn ambiguous() -> Self {
         Self::of_the_request(AMBIGUOUS)
@@ -99,6 +104,11 @@ impl Refusal {
             },
             missing_scopes: Vec::new(),
         }
+    }
+
+    /// `None` where the request was decided on: to refuse one that may not pass is an answer, as it is for Verify.
+    pub(super) fn unanswered(&self) -> Option<Unanswered> {
+        (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(Unanswered(self.code))
     }
 
     /// Why, in the contract's words or those of [`REASONS`].
@@ -284,8 +294,11 @@ mod tests {
         assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(refusal.headers().contains(&("retry-after", "1".to_owned())));
         assert!(!refusal.body().contains("hunter2"));
+        assert_eq!(refusal.unanswered(), Some(Unanswered(Code::Internal)));
         assert_eq!(Refusal::denied(None, Vec::new()).status, StatusCode::SERVICE_UNAVAILABLE);
         let refusal: Refusal = Error::Unavailable("no lease").into();
-        assert_eq!(refusal.code, Code::Unavailable);
+        assert_eq!(refusal.unanswered(), Some(Unanswered(Code::Unavailable)));
+        let refusal = Refusal::denied(Some(DenialReason::Revoked), Vec::new());
+        assert_eq!(refusal.unanswered(), None, "that is an answer");
     }
 }

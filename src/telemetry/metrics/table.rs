@@ -21,7 +21,7 @@ pub struct Metric {
     pub kind: Kind,
     /// Its unit, in the code of UCUM; in braces what is counted.
     pub unit: &'static str,
-    /// The names of its labels, as Prometheus has them. Their values are words of this program, never of a caller.
+    /// The names of its labels, as OpenTelemetry has them. Their values are words of this program, never of a caller.
     pub labels: &'static [&'static str],
     /// What it says.
     pub meaning: &'static str,
@@ -44,6 +44,11 @@ impl Metric {
         let total = if self.kind == Kind::Counter { "_total" } else { "" };
         format!("{}{unit}{total}", self.name.replace('.', "_"))
     }
+
+    /// The names of its labels in Prometheus, which has no dots in names.
+    pub fn prometheus_labels(&self) -> Vec<String> {
+        self.labels.iter().map(|label| label.replace('.', "_")).collect()
+    }
 }
 
 macro_rules! metrics {
@@ -62,7 +67,7 @@ metrics! {
         "Questions about a credential (each entry of a batch is one) that were allowed, denied for a reason, or unknown because this replica could not say";
     GATEWAY_REFUSALS = Counter "countersign.gateway.refusals", "{request}", ["reason"],
         "Requests of gateways that were refused for no fault of their credential";
-    CALLS = Histogram "rpc.server.call.duration", "s", ["rpc_system_name", "rpc_method", "rpc_response_status_code"],
+    CALLS = Histogram "rpc.server.call.duration", "s", ["rpc.system.name", "rpc.method", "rpc.response.status_code"],
         "How long gRPC calls took, from the request's head to the last byte of the response or the caller's departure";
     INDEX_KEYS = Gauge "countersign.index.keys", "{key}", [],
         "Keys in memory, from which verifications are answered";
@@ -105,7 +110,7 @@ metrics! {
     CONNECTIONS_LIMIT = Gauge "countersign.connections.limit", "{connection}", ["listener"],
         "The most open connections";
     CONNECTIONS_REFUSED = Counter "countersign.connections.refused", "{connection}", ["listener"],
-        "Connections that were closed at once because that many were open";
+        "Connections that were closed at once because that many were open, or every thread was far behind";
     DATABASE_CONNECTIONS = Gauge "countersign.database.connections", "{connection}", ["pool", "state"],
         "Connections to the database that are idle or used";
     DATABASE_CONNECTIONS_LIMIT = Gauge "countersign.database.connections.limit", "{connection}", ["pool"],
@@ -138,6 +143,16 @@ mod tests {
         assert_eq!(VERIFICATIONS.prometheus_name(), "countersign_verifications_total");
         assert_eq!(CALLS.prometheus_name(), "rpc_server_call_duration_seconds");
         assert_eq!(LOG_FEED_LAG.prometheus_name(), "countersign_log_feed_lag");
+    }
+
+    #[test]
+    fn labels_have_dots_in_opentelemetry_and_none_in_prometheus() {
+        let labels = ["rpc_system_name", "rpc_method", "rpc_response_status_code"];
+        assert_eq!(CALLS.prometheus_labels(), labels);
+        // What stands for a dot there may not stand for something else here.
+        for label in METRICS.iter().flat_map(|metric| metric.labels) {
+            assert!(!label.starts_with("rpc_") && !label.starts_with("error_"), "{label}");
+        }
     }
 
     #[test]

@@ -85,6 +85,15 @@ fn every_metric_of_the_table_gets_the_name_that_it_says() {
         assert!(page.contains(&format!("# HELP {name} {}\n", metric.meaning)), "{name}:\n{page}");
         let kind = format!("{:?}", metric.kind).to_lowercase();
         assert!(page.contains(&format!("# TYPE {name} {kind}\n")), "{name}");
+        let own = |line: &&str| {
+            let rest = line.strip_prefix(&name);
+            rest.is_some_and(|rest| rest.starts_with('{') || rest.starts_with("_bucket{"))
+        };
+        for label in metric.prometheus_labels() {
+            let mut own = page.lines().filter(own).peekable();
+            assert!(own.peek().is_some(), "{name} has no labels");
+            assert!(own.all(|line| line.contains(&format!("{label}=\"x\""))), "{name}: {label}");
+        }
     }
     let known = METRICS.iter().map(|metric| metric.prometheus_name());
     let known: Vec<_> =

@@ -18,7 +18,7 @@ use std::time::Duration;
 use self::certificates::Certificates;
 pub use self::exporters::{Exporters, Reader, end};
 pub use self::says::Says;
-pub use self::table::{HONOURED, REFUSED, Variable};
+pub use self::table::{HONOURED, PASSED_OVER, REFUSED, Variable};
 pub use self::variables::Variables;
 
 /// How long one message may take, unless a variable says otherwise.
@@ -73,15 +73,11 @@ impl Exports {
         if variables.is_disabled()? {
             return Ok(Self::none(variables, true));
         }
-        let unknown = variables.check()?;
-        let mut exports = Self::none(variables, false);
+        let warnings = variables.check()?;
+        let mut exports = Self { warnings, ..Self::none(variables, false) };
         exports.traces = exports.destination("TRACES_", "/v1/traces")?;
         exports.metrics = exports.destination("METRICS_", "/v1/metrics")?;
         exports.logs = exports.destination("LOGS_", "/v1/logs")?;
-        if !unknown.is_empty() {
-            let unknown = unknown.join(", ");
-            exports.warnings.push(format!("not honoured, passed over: {unknown}"));
-        }
         Ok(exports)
     }
 

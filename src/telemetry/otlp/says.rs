@@ -8,6 +8,9 @@ use super::{certificates, sampler};
 /// A queue sets its memory aside when it is made.
 const MOST: u64 = 1_000_000;
 
+/// What the specification has handed on besides the trace, by default. Nothing here reads it.
+pub(super) const BAGGAGE: &str = "baggage";
+
 /// What a variable may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Says {
@@ -33,7 +36,7 @@ pub enum Says {
     Text,
     /// Attributes.
     Attributes,
-    /// How a trace context is handed on.
+    /// How a trace context is handed on: a list.
     Propagator,
     /// What is sampled.
     Sampler,
@@ -60,7 +63,7 @@ impl Says {
             Self::Count => "a whole number from 1 to 1000000",
             Self::Text => "a text",
             Self::Attributes => "name=value, separated by commas, with values in percent-encoding",
-            Self::Propagator => "tracecontext",
+            Self::Propagator => "tracecontext, alone or in a list with baggage",
             Self::Sampler => {
                 "always_on, always_off, traceidratio, parentbased_always_on, \
                  parentbased_always_off or parentbased_traceidratio"
@@ -87,7 +90,11 @@ impl Says {
             Self::Count => value.parse().is_ok_and(|number: u64| (1..=MOST).contains(&number)),
             Self::Text => true,
             Self::Attributes => pairs(value).is_some(),
-            Self::Propagator => value == "tracecontext",
+            Self::Propagator => {
+                let named: Vec<_> = entries(value).collect();
+                named.contains(&"tracecontext")
+                    && named.iter().all(|name| ["tracecontext", BAGGAGE].contains(name))
+            }
             Self::Sampler => sampler::of(value, 1.0).is_some(),
             Self::Ratio => value.parse().is_ok_and(|ratio: f64| (0.0..=1.0).contains(&ratio)),
             Self::Temporality => ["cumulative", "delta", "lowmemory"].contains(&value),
@@ -105,10 +112,14 @@ fn is_endpoint(value: &str) -> bool {
         && !value.contains('#')
 }
 
+/// What stands between commas.
+pub(super) fn entries(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|entry| !entry.is_empty())
+}
+
 /// `name=value` with commas between, and values in percent-encoding. `None` where one is none.
 pub(super) fn pairs(text: &str) -> Option<Vec<(String, String)>> {
-    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    let pairs = entries.map(|entry| {
+    let pairs = entries(text).map(|entry| {
         let (name, value) = entry.split_once('=')?;
         let (name, value) = (name.trim(), percent_decode_str(value.trim()).decode_utf8().ok()?);
         (!name.is_empty() && !value.is_empty()).then(|| (name.to_owned(), value.into_owned()))

@@ -1,4 +1,4 @@
-//! The `OTEL_*` variables that are honoured, and those that are refused. `docs/TELEMETRY.md` holds the same tables.
+//! The `OTEL_*` variables that are honoured, those that are passed over, and those that are refused. `docs/TELEMETRY.md` holds the same tables.
 
 use super::says::Says;
 
@@ -97,14 +97,18 @@ pub const HONOURED: [Variable; 24] = [
     row("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", Says::Count, "512", "log records in one message"),
 ];
 
-/// Variables of the specification that would change what is sent, or to whom, and are not honoured.
-pub const REFUSED: [(&str, &str); 11] = [
-    ("OTEL_EXPORTER_OTLP_*INSECURE", "the endpoint's http:// or https:// says it"),
-    ("OTEL_EXPORTER_OTLP_*CLIENT_KEY", "certificates of clients are not supported"),
-    ("OTEL_EXPORTER_OTLP_*CLIENT_CERTIFICATE", "certificates of clients are not supported"),
+/// Variables of the specification that change nothing which anybody would miss, and are passed over with a warning.
+pub const PASSED_OVER: [(&str, &str); 3] = [
     ("OTEL_BSP_EXPORT_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT says it"),
     ("OTEL_BLRP_EXPORT_TIMEOUT", "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT says it"),
     ("OTEL_METRIC_EXPORT_TIMEOUT", "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT says it"),
+];
+
+/// Variables of the specification that would change what is sent, or to whom, and are not honoured.
+pub const REFUSED: [(&str, &str); 8] = [
+    ("OTEL_EXPORTER_OTLP_*INSECURE", "the endpoint's http:// or https:// says it"),
+    ("OTEL_EXPORTER_OTLP_*CLIENT_KEY", "certificates of clients are not supported"),
+    ("OTEL_EXPORTER_OTLP_*CLIENT_CERTIFICATE", "certificates of clients are not supported"),
     ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "buckets are fixed"),
     ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "values are not cut"),
     ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "values are not cut"),

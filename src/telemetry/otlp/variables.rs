@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::says::Says;
-use super::table::{HONOURED, REFUSED, Variable};
+use super::says::{BAGGAGE, Says, entries};
+use super::table::{HONOURED, PASSED_OVER, REFUSED, Variable};
 
 /// The part of a variable's name that says of which signal it is; nothing: of all three.
 const SIGNALS: [&str; 4] = ["", "TRACES_", "METRICS_", "LOGS_"];
@@ -71,21 +71,33 @@ impl Variables {
         }
     }
 
-    /// Demands that each can be honoured, and gives the names of those that nobody knows.
+    /// Demands that each can be honoured, and tells what is passed over, a sentence each.
     pub(super) fn check(&self) -> Result<Vec<String>, String> {
-        let mut unknown = Vec::new();
+        let (mut warnings, mut unknown) = (Vec::new(), Vec::new());
         for (name, value) in &self.0 {
             let is = |pattern: &str| stands_for(pattern, name);
             if let Some((_, reason)) = REFUSED.iter().find(|(pattern, _)| is(pattern)) {
                 return Err(format!("{name} is not supported: {reason}"));
             }
+            if let Some((_, reason)) = PASSED_OVER.iter().find(|(pattern, _)| is(pattern)) {
+                warnings.push(format!("{name} is passed over: {reason}"));
+                continue;
+            }
             match HONOURED.iter().find(|variable| is(variable.name)) {
-                None => unknown.push(name.clone()),
+                None => unknown.push(name.as_str()),
                 Some(Variable { says, .. }) if !says.includes(value) => {
                     return Err(wrong(name, *says));
                 }
+                Some(Variable { says: Says::Propagator, .. })
+                    if entries(value).any(|named| named == BAGGAGE) =>
+                {
+                    warnings.push(format!("{name}: {BAGGAGE} is passed over, nothing reads it"));
+                }
                 Some(_) => {}
             }
+        }
+        if !unknown.is_empty() {
+            warnings.push(format!("not honoured, passed over: {}", unknown.join(", ")));
         }
         for kind in ["BSP", "BLRP"] {
             let count = |what: &str, default: u64| {
@@ -99,7 +111,7 @@ impl Variables {
                 ));
             }
         }
-        Ok(unknown)
+        Ok(warnings)
     }
 }
 
@@ -130,6 +142,7 @@ mod tests {
             ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
             ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "600"),
+            ("OTEL_PROPAGATORS", "tracecontext, tracecontext"),
             // As good as not set.
             ("OTEL_EXPORTER_OTLP_PROTOCOL", ""),
         ] {
@@ -155,6 +168,9 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file"),
             ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
             ("OTEL_PROPAGATORS", "b3"),
+            ("OTEL_PROPAGATORS", "baggage"),
+            ("OTEL_PROPAGATORS", "tracecontext,b3"),
+            ("OTEL_PROPAGATORS", "none"),
             ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
             ("OTEL_TRACES_SAMPLER_ARG", "2"),
             ("OTEL_TRACES_SAMPLER_ARG", "NaN"),
@@ -184,7 +200,23 @@ mod tests {
     #[test]
     fn what_nobody_knows_is_told() {
         let unknown = checked(&[("OTEL_NODE_IP", "10.0.0.1"), ("OTEL_BSP_SCHEDULE_DELAY", "7")]);
-        assert_eq!(unknown, Ok(vec!["OTEL_NODE_IP".to_owned()]));
+        let told = "not honoured, passed over: OTEL_NODE_IP".to_owned();
+        assert_eq!(unknown, Ok(vec![told]));
+    }
+
+    #[test]
+    fn what_the_specification_has_by_default_is_no_error() {
+        for (name, value) in [
+            ("OTEL_PROPAGATORS", "tracecontext,baggage"),
+            ("OTEL_PROPAGATORS", "baggage, tracecontext"),
+            ("OTEL_BSP_EXPORT_TIMEOUT", "30000"),
+            ("OTEL_BLRP_EXPORT_TIMEOUT", "30000"),
+            ("OTEL_METRIC_EXPORT_TIMEOUT", "30000"),
+        ] {
+            let told = checked(&[(name, value)]).expect(name);
+            let [told] = &told[..] else { panic!("{name}: {told:?}") };
+            assert!(told.starts_with(name) && told.contains("is passed over"), "{told}");
+        }
     }
 
     #[test]
