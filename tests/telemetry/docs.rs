@@ -20,7 +20,8 @@ fn rows_of(name: &str) -> Vec<String> {
 }
 
 fn row(metric: &&Metric) -> String {
-    let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+    let labels = metric.prometheus_labels();
+    let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
     let kind = format!("{:?}", metric.kind).to_lowercase();
     let (name, labels) = (metric.prometheus_name(), labels.join(", "));
     format!("| `{name}` | {kind} | {labels} | {} |", metric.meaning)
