@@ -152,7 +152,9 @@ impl Server {
         let ready = health::readiness(&serving, &position, &clock);
         measured.look_whether(Arc::clone(&ready));
         let pages = Pages { ready, metrics: measured.page() };
-        tokio::spawn(transport::serve_pages(doors.pages, pages, stop_pages.clone()));
+        let at_pages = Arc::new(Connections::new(transport::MAX_PAGE_CONNECTIONS));
+        let places = Arc::clone(&at_pages);
+        tokio::spawn(transport::serve_pages(doors.pages, pages, places, stop_pages.clone()));
 
         // Nothing is made before everything is said that has to be said.
         drop(settings.root_key_file()?);
@@ -235,6 +237,7 @@ impl Server {
             })
             .map_err(no_threads)?;
         let mut connections = vec![("grpc", Arc::clone(verifiers.connections()))];
+        connections.push(("http", at_pages));
         if let Some(listener) = doors.admin {
             // The work of administration is done elsewhere; reading and writing its messages is little.
             let one = transport::Settings { verify_threads: 1, ..settings.transport.clone() };

@@ -36,6 +36,11 @@ pub struct Position {
     confirmed: AtomicU64,
     /// Clock uptime, in microseconds, from which on no answers are given; zero without a lease.
     lease_end: AtomicU64,
+    /// How long half a lease is, in microseconds.
+    half_lease: AtomicU64,
+    /// How many leases were more than half used, and the end of the last that was counted.
+    half_used: AtomicU64,
+    half_used_end: AtomicU64,
     /// Counts how often the lease was lost before its end.
     term: AtomicU64,
     /// What the database's clock is ahead of the clock's uptime, in microseconds.
@@ -55,6 +60,9 @@ impl Default for Position {
             epoch: AtomicU32::new(1),
             confirmed: AtomicU64::new(0),
             lease_end: AtomicU64::new(0),
+            half_lease: AtomicU64::new(0),
+            half_used: AtomicU64::new(0),
+            half_used_end: AtomicU64::new(0),
             term: AtomicU64::new(0),
             ahead: AtomicI64::new(UNKNOWN),
             floor: AtomicI64::new(i64::MIN),
@@ -121,6 +129,22 @@ impl Position {
     pub fn lease_left(&self, clock: &dyn Clock) -> Duration {
         let end = Duration::from_micros(self.lease_end.load(Ordering::Acquire));
         end.saturating_sub(clock.uptime())
+    }
+
+    /// How many leases were used up by more than half before there was another, that of now included.
+    ///
+    /// Who looks every minute may well miss each of them while it lasts; so they are counted, by whoever sees them first.
+    pub fn half_used(&self, clock: &dyn Clock) -> u64 {
+        // The time before the end: a lease is not charged with what passed after the next was given.
+        let now = micros(clock.uptime());
+        let end = self.lease_end.load(Ordering::Acquire);
+        let half = self.half_lease.load(Ordering::Acquire);
+        // Ends grow, so each is counted once, whether it is seen while it lasts, or when the next is given, or by both.
+        let is_half_used = end > 0 && now.saturating_add(half) > end;
+        if is_half_used && self.half_used_end.fetch_max(end, Ordering::AcqRel) < end {
+            self.half_used.fetch_add(1, Ordering::AcqRel);
+        }
+        self.half_used.load(Ordering::Acquire)
     }
 
     /// How far this machine's wall clock is ahead of the database's, in microseconds; negative if it is behind, `None`
@@ -192,6 +216,13 @@ impl Position {
         let ahead = primary.micros().saturating_sub(signed(poll_began));
         self.ahead.store(ahead, Ordering::Release);
         self.confirmed.fetch_max(micros(poll_began), Ordering::AcqRel);
+    }
+
+    /// As [`Self::grant`], for leases of that length.
+    pub fn grant_next(&self, end: Duration, length: Duration, clock: &dyn Clock) {
+        self.half_lease.store(micros(length / 2), Ordering::Release);
+        self.half_used(clock);
+        self.grant(end);
     }
 
     /// Answers that are begun from now on may be given until this uptime. All that the lease rests on is in the
@@ -321,6 +352,31 @@ mod tests {
         assert_eq!(position.lease_left(&clock), up(20));
         clock.set(at(130));
         assert_eq!(position.lease_left(&clock), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_lease_that_was_half_used_is_counted_once_whoever_sees_it_first() {
+        let (position, clock) = (Position::default(), ManualClock::at(at(100)));
+        let grant = |end| position.grant_next(up(end), up(100), &clock);
+        assert_eq!(position.half_used(&clock), 0, "there was none yet");
+        grant(200);
+        clock.set(at(150));
+        assert_eq!(position.half_used(&clock), 0, "half of it is left");
+        grant(250);
+        clock.set(at(201));
+        assert_eq!([0; 2].map(|_| position.half_used(&clock)), [1; 2], "it is running out");
+        grant(301);
+        assert_eq!(position.half_used(&clock), 1);
+        clock.set(at(280));
+        // Nobody looked meanwhile.
+        grant(380);
+        assert_eq!(position.half_used(&clock), 2);
+        clock.set(at(500));
+        assert_eq!(position.half_used(&clock), 3, "it has ended");
+        position.void();
+        assert_eq!(position.half_used(&clock), 3);
+        grant(600);
+        assert_eq!(position.half_used(&clock), 3);
     }
 
     #[test]

@@ -32,6 +32,11 @@ const CODES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
+/// With OK, the codes of what a server has to answer for, which alerts count: there from the start, at zero. A counter
+/// that comes up with its first error shows that one as no growth, and a burst of them neither.
+const FROM_THE_START: [&str; 6] =
+    ["OK", "UNKNOWN", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNAVAILABLE"];
+
 /// The name of a code, in gRPC's own spelling.
 pub(super) fn name(code: Code) -> &'static str {
     let number = usize::try_from(i32::from(code)).ok();
@@ -70,6 +75,17 @@ pub struct CallsOfKind {
     pub held: [Held; BUCKETS],
 }
 
+/// How many calls of one method ended with one code, on all threads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallsCounted {
+    /// As in [`CallsOfKind`].
+    pub method: &'static str,
+    /// As in [`CallsOfKind`].
+    pub code: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
 impl Calls {
     /// A place for the calls of one more thread.
     pub(super) fn of_one_thread(&self) -> Arc<CallsOfThread> {
@@ -79,10 +95,29 @@ impl Calls {
         calls
     }
 
+    /// What was noted until now, of all methods and codes that were seen, and of what alerts count.
+    pub fn counted(&self) -> Vec<CallsCounted> {
+        let all = self.all().into_iter();
+        all.map(|(method, calls)| {
+            let count = calls.held.iter().map(|held| held.count).sum();
+            let stays = method.is_ours() && FROM_THE_START.contains(&calls.code);
+            (stays, CallsCounted { method: calls.method, code: calls.code, count })
+        })
+        .filter(|(stays, calls)| *stays || calls.count > 0)
+        .map(|(_, calls)| calls)
+        .collect()
+    }
+
     /// What was noted until now, of all methods and codes that were seen.
     pub fn noted(&self) -> Vec<CallsOfKind> {
+        let all = self.all().into_iter().map(|(_, calls)| calls);
+        all.filter(|calls| calls.held.iter().any(|held| held.count > 0)).collect()
+    }
+
+    /// Those of all methods and codes that there are.
+    fn all(&self) -> Vec<(Method, CallsOfKind)> {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut noted = Vec::new();
+        let mut all = Vec::new();
         for method in Method::all() {
             for (number, code) in CODES.into_iter().enumerate() {
                 let mut held = [Held::default(); BUCKETS];
@@ -90,12 +125,10 @@ impl Calls {
                 let of_kind =
                     threads.iter().filter_map(|calls| calls.kinds.get(place).and_then(Kind::get));
                 of_kind.for_each(|durations| durations.0.add_to(&mut held));
-                if held.iter().any(|held| held.count > 0) {
-                    noted.push(CallsOfKind { method: method.name(), code, held });
-                }
+                all.push((method, CallsOfKind { method: method.name(), code, held }));
             }
         }
-        noted
+        all
     }
 }
 
@@ -112,6 +145,7 @@ impl CallsOfThread {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::permission::VERBS;
 
     #[test]
     fn the_codes_have_their_names() {
@@ -121,6 +155,21 @@ mod tests {
                 format!("{code:?}").chars().filter(|letter| letter.is_alphabetic()).collect();
             let known = name.replace('_', "");
             assert_eq!(said.to_uppercase(), known, "{number}");
+        }
+    }
+
+    #[test]
+    fn what_alerts_count_is_there_before_the_first_call_and_nothing_else() {
+        let calls = Calls::default();
+        assert!(calls.noted().is_empty());
+        let counted = calls.counted();
+        assert_eq!(counted.len(), VERBS.len() * FROM_THE_START.len());
+        assert!(counted.iter().all(|calls| calls.count == 0));
+        for (_, name, _) in VERBS {
+            for code in FROM_THE_START {
+                let calls = CallsCounted { method: name, code, count: 0 };
+                assert!(counted.contains(&calls), "{name} {code}");
+            }
         }
     }
 
@@ -146,6 +195,14 @@ mod tests {
             said,
             [("countersign.v1.KeyVerifier/Verify", "OK"), ("_OTHER", "UNIMPLEMENTED")]
         );
+        let counted = |method: &str, code: &str| {
+            let counted = calls.counted().into_iter();
+            let found = counted.filter(|calls| (calls.method, calls.code) == (method, code));
+            found.map(|calls| calls.count).collect::<Vec<_>>()
+        };
+        assert_eq!(counted("countersign.v1.KeyVerifier/Verify", "OK"), [3_000]);
+        assert_eq!(counted("_OTHER", "UNIMPLEMENTED"), [3_000]);
+        assert_eq!(counted("countersign.v1.KeyAdmin/RevokeKey", "UNAVAILABLE"), [0]);
         assert_eq!(noted[0].held[0], Held { count: 3_000, nanos: 2_100_000 });
         assert_eq!(noted[1].held[BUCKETS - 1].count, 3_000);
     }

@@ -63,6 +63,11 @@ impl Method {
         self.0
     }
 
+    /// Whether it is one of our own services, or of a gateway.
+    pub(super) fn is_ours(self) -> bool {
+        self.0 < VERBS.len()
+    }
+
     /// Service and method, or the word of the semantic conventions for what is unknown.
     pub(super) fn name(self) -> &'static str {
         let ours = VERBS.get(self.0).map(|(_, name, _)| *name);

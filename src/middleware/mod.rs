@@ -32,7 +32,7 @@ use decoding::{Decoding, DecodingLayer};
 use load_shed::{LoadShed, LoadShedLayer};
 use trace::{Trace, TraceLayer};
 
-pub use calls::{Calls, CallsOfKind};
+pub use calls::{Calls, CallsCounted, CallsOfKind};
 pub use load_shed::DoorLoad;
 
 /// The most streams of health and reflection, which are open to anybody, on this replica.

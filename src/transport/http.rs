@@ -19,7 +19,10 @@ use super::connections::Connections;
 use super::metrics_page::{MetricsPage, metrics};
 
 /// The most connections for the pages at once: probes and people, not traffic.
-const MAX_CONNECTIONS: usize = 256;
+pub const MAX_PAGE_CONNECTIONS: usize = 256;
+/// For how long one of them may hold its place, whatever it does with it: without an end, some that never read would keep
+/// Prometheus and the probes out. Who has come for longer is told to come again.
+const PAGES_WITHIN: Duration = Duration::from_secs(30);
 /// How long a request may take to arrive.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 /// The longest head of a request. Gateways pass on what clients send them, of which they take 64 KiB at most.
@@ -56,10 +59,14 @@ async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
     }
 }
 
-/// Serves the pages until `shutdown` is said.
-pub async fn serve_pages(listener: TcpListener, pages: Pages, shutdown: CancellationToken) {
-    let connections = Arc::new(Connections::new(MAX_CONNECTIONS));
-    serve(listener, pages.routes(), connections, shutdown).await;
+/// Serves the pages until `shutdown` is said, to as many connections at once as have a place.
+pub async fn serve_pages(
+    listener: TcpListener,
+    pages: Pages,
+    connections: Arc<Connections>,
+    shutdown: CancellationToken,
+) {
+    serve_within(Some(PAGES_WITHIN), listener, pages.routes(), connections, shutdown).await;
 }
 
 /// Serves these routes until `shutdown` is said, to as many connections at once as have a place.
@@ -69,10 +76,21 @@ pub async fn serve(
     connections: Arc<Connections>,
     shutdown: CancellationToken,
 ) {
+    serve_within(None, listener, routes, connections, shutdown).await;
+}
+
+/// The same, with a limit on how long each connection may last.
+async fn serve_within(
+    limit: Option<Duration>,
+    listener: TcpListener,
+    routes: Router,
+    connections: Arc<Connections>,
+    shutdown: CancellationToken,
+) {
     let each = shutdown.clone();
     accept(listener, shutdown, move |socket, _| {
         if let Some(place) = connections.place() {
-            let served = connection(socket, routes.clone(), each.clone());
+            let served = connection(limit, socket, routes.clone(), each.clone());
             tokio::spawn(async move {
                 served.await;
                 drop(place);
@@ -82,19 +100,70 @@ pub async fn serve(
     .await;
 }
 
-async fn connection(socket: TcpStream, routes: Router, shutdown: CancellationToken) {
+async fn connection(
+    limit: Option<Duration>,
+    socket: TcpStream,
+    routes: Router,
+    shutdown: CancellationToken,
+) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes));
     tokio::pin!(connection);
+    let time_is_up = async {
+        match limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         // How it ended is between the peer and the network.
-        _ = &mut connection => {}
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = tokio::time::timeout(DRAIN, connection).await;
-        }
+        _ = &mut connection => return,
+        () = shutdown.cancelled() => {}
+        () = time_is_up => {}
+    }
+    // A page that is on its way may still arrive.
+    connection.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(DRAIN, connection).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    const SOON: Duration = Duration::from_secs(20);
+    /// More than the buffers of both ends hold.
+    const LONG: usize = 64 * 1024 * 1024;
+
+    #[tokio::test]
+    async fn who_asks_and_never_reads_loses_its_place_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let routes = Router::new().route("/", get(|| async { vec![b'x'; LONG] }));
+        let (connections, stop) = (Arc::new(Connections::new(2)), CancellationToken::new());
+        let (places, limit) = (Arc::clone(&connections), Some(Duration::from_millis(300)));
+        let server = tokio::spawn(serve_within(limit, listener, routes, places, stop.clone()));
+        let are_open = async |number: usize| {
+            let there = async {
+                while connections.open() != number {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let there = tokio::time::timeout(SOON, there).await;
+            there.unwrap_or_else(|_| panic!("not {number} but {}", connections.open()));
+        };
+        let mut deaf = TcpStream::connect(address).await.expect("taken");
+        deaf.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+        are_open(1).await;
+        are_open(0).await;
+        let mut arrived = Vec::new();
+        // Reset or not, it was cut.
+        _ = deaf.read_to_end(&mut arrived).await;
+        assert!(arrived.len() < LONG);
+        stop.cancel();
+        tokio::time::timeout(SOON, server).await.expect("it stops").expect("no panic");
     }
 }

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 pub use accept::{BindError, bind};
 pub use connections::Connections;
-pub use http::{Pages, Readiness, serve as serve_http, serve_pages};
+pub use http::{MAX_PAGE_CONNECTIONS, Pages, Readiness, serve as serve_http, serve_pages};
 pub use metrics_page::{MakePage, MetricsPage};
 pub use signals::Signals;
 pub use threads::{Verifiers, serve};

@@ -14,7 +14,7 @@ use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
 use tower::{Service as _, ServiceExt as _};
 
-use super::{Pages, Settings, Verifiers, bind, serve, serve_pages};
+use super::{Connections, Pages, Settings, Verifiers, bind, serve, serve_pages};
 use crate::domain::permission::PeerAddr;
 
 const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -172,7 +172,8 @@ async fn the_pages_say_live_and_ready_and_why_not() {
         }),
         metrics: None,
     };
-    let served = tokio::spawn(serve_pages(listener, pages, stop.clone()));
+    let places = Arc::new(Connections::new(8));
+    let served = tokio::spawn(serve_pages(listener, pages, places, stop.clone()));
     let page = async |path: &str| {
         let mut socket = TcpStream::connect(address).await.expect("taken");
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");

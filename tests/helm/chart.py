@@ -53,7 +53,8 @@ EVERYTHING = {
     "persistence": {"storageClass": "fast", "annotations": {"a": "b"}},
     "autoscaling": {"enabled": True},
     "networkPolicy": {"verification": [{"namespaceSelector": {}}, {"ipBlock": {"cidr": "198.51.100.0/24"}}],
-                      "administration": [{"ipBlock": {"cidr": "192.0.2.0/24", "except": ["192.0.2.1/32"]}}]},
+                      "administration": [{"ipBlock": {"cidr": "192.0.2.0/24", "except": ["192.0.2.1/32"]}}],
+                      "metrics": [{"namespaceSelector": {}}]},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}, "extraGroups": [
         {"name": "mine", "rules": [{"alert": "Down", "expr": "up == 0", "for": "5m"}]}]},
@@ -98,7 +99,7 @@ MATRIX = {
     "postgres-node-ports": merged(OWN, {
         "externalService": {"enabled": True, "type": "NodePort", "externalTrafficPolicy": "Cluster"},
         "networkPolicy": {"verification": [{"ipBlock": {"cidr": "2001:db8::/32"}}]}}),
-    "postgres-closed": merged(OWN, {"networkPolicy": {"verification": [], "metrics": []},
+    "postgres-closed": merged(OWN, {"networkPolicy": {"verification": []},
                                     "podDisruptionBudget": {"enabled": False}, "topologySpread": {"enabled": False}}),
     "postgres-everything": merged(EXISTING, EVERYTHING),
     "postgres-by-digest": merged(OWN, {"image": {"digest": "sha256:" + "0" * 64}, "nameOverride": "x" * 80}),

@@ -92,7 +92,8 @@ class Install:
 
     def scrape(self):
         """What a ServiceMonitor has Prometheus ask each server."""
-        values = chart.merged(self.values, {"serviceMonitor": {"enabled": True}})
+        values = chart.merged(self.values, {"serviceMonitor": {"enabled": True},
+                                            "networkPolicy": {"metrics": [{"namespaceSelector": {}}]}})
         monitor = next(it for it in chart.documents(values) if it["kind"] == "ServiceMonitor")
         endpoint, = monitor["spec"]["endpoints"]
         self.test.assertEqual(endpoint["port"], "http")

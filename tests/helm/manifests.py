@@ -311,6 +311,7 @@ class ThePackage(unittest.TestCase):
         nobody = reached({"networkPolicy": {"verification": [], "administration": [], "metrics": []}})
         self.assertEqual((set(nobody), len(nobody["grpc"])), ({"grpc"}, 1), "a rule without peers lets everybody in")
         self.assertNotIn("grpc-admin", reached({}), "administrators come by the node unless more is said")
+        self.assertNotIn("http", reached({}), "who scrapes has to be named")
 
     def test_the_door_for_gateways_opens_for_those_that_are_named(self):
         somebody = [{"podSelector": {"matchLabels": {"app": "nginx"}}}]

@@ -364,6 +364,8 @@ class Refusals(unittest.TestCase):
         "no time to end": ({"terminationGracePeriodSeconds": 14}, "would be killed with requests in hand"),
         "scraped though disabled": ({"otel": {"disabled": True}, "serviceMonitor": {"enabled": True}},
                                     "serviceMonitor.enabled, but otel.disabled.*/metrics is 404"),
+        "scraped by nobody": ({"serviceMonitor": {"enabled": True}},
+                              "networkPolicy.metrics is empty: Prometheus would not get through"),
         "alerts though disabled": ({"otel": {"disabled": True}, "prometheusRule": {"enabled": True}},
                                    "prometheusRule.enabled, but otel.disabled"),
         "a password in an endpoint": ({"otel": {"endpoint": "https://a:hunter2@collector"}},

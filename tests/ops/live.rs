@@ -8,7 +8,8 @@ use crate::telemetry::prometheus::Prometheus;
 const SOON: Duration = Duration::from_secs(60);
 
 /// They are about how long something takes, which is no affair of a test's.
-const ABOUT_TIME: [&str; 2] = ["CountersignVerifySlow", "CountersignAuditAppendSlow"];
+const ABOUT_TIME: [&str; 3] =
+    ["CountersignLeaseRunningOut", "CountersignVerifySlow", "CountersignAuditAppendSlow"];
 
 /// The alerts that fire, or would if things stayed as they are.
 fn near(prometheus: &Prometheus) -> Option<Vec<String>> {

@@ -16,6 +16,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 SCRATCH = os.environ["SCRATCH"]
 # What Prometheus itself adds to what it scrapes.
 OF_THE_SCRAPE = {"namespace", "job", "instance"}
+# What the Prometheus Operator adds to that: rules must not depend on it, and not stumble over it either.
+OF_THE_OPERATOR = {"pod", "container", "endpoint", "service"}
 
 
 def read(*path):

@@ -132,7 +132,8 @@ class Cases(unittest.TestCase):
                 selector, = promql.selectors(series["series"])
                 with self.subTest(test["name"], series=series["series"]):
                     self.assertIn(selector.metric, metrics)
-                    self.assertLessEqual(selector.matchers.keys(), metrics[selector.metric] | ops.OF_THE_SCRAPE)
+                    added = ops.OF_THE_SCRAPE | ops.OF_THE_OPERATOR
+                    self.assertLessEqual(selector.matchers.keys(), metrics[selector.metric] | added)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,13 @@ pub fn calls(method: &str, code: &str) -> String {
     )
 }
 
+fn ended(method: &str, code: &str) -> String {
+    format!(
+        "countersign_calls_total{{rpc_method=\"{method}\",\
+         rpc_response_status_code=\"{code}\",rpc_system_name=\"grpc\"}}"
+    )
+}
+
 const VERIFY: &str = "countersign.v1.KeyVerifier/Verify";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,6 +105,11 @@ async fn a_real_prometheus_finds_every_documented_metric_and_the_right_numbers()
         (calls(VERIFY, "INVALID_ARGUMENT"), 1.0),
         (calls("countersign.v1.KeyVerifier/BatchVerify", "OK"), 1.0),
         (calls("countersign.v1.KeyAdmin/CreateKey", "OK"), 2.0),
+        (ended(VERIFY, "OK"), 5.0),
+        (ended(VERIFY, "INVALID_ARGUMENT"), 1.0),
+        // Alerts see the first of these as growth.
+        (ended(VERIFY, "UNAVAILABLE"), 0.0),
+        (ended("countersign.v1.KeyAdmin/RevokeKey", "INTERNAL"), 0.0),
         ("countersign_audit_append_duration_seconds_count >= bool 2".to_owned(), 1.0),
         ("countersign_index_keys".to_owned(), 3.0),
         ("countersign_ready".to_owned(), 1.0),
@@ -105,6 +117,8 @@ async fn a_real_prometheus_finds_every_documented_metric_and_the_right_numbers()
         ("countersign_log_epoch".to_owned(), 1.0),
         ("countersign_log_feed_lag".to_owned(), 0.0),
         (r#"countersign_connections_limit{listener="grpc"}"#.to_owned(), 10_000.0),
+        (r#"countersign_connections_limit{listener="http"}"#.to_owned(), 256.0),
+        (r#"countersign_connections{listener="http"} > bool 0"#.to_owned(), 1.0),
         (r#"countersign_audit_checks_total{outcome="good"}"#.to_owned(), 1.0),
         ("countersign_audit_check_faults".to_owned(), 0.0),
         ("countersign_log_staleness_seconds < bool 25".to_owned(), 1.0),
@@ -271,6 +285,7 @@ async fn a_replica_without_its_database_says_how_it_stands() {
     })
     .await;
     assert!(page.value("countersign_log_staleness_seconds") > 0.5, "{}", page.text);
+    assert!(page.value("countersign_lease_half_used_total") >= 1.0, "{}", page.text);
     assert_eq!(page.value("countersign_ready"), 0.0);
     let before = page.value(&verifications("unknown", ""));
     let refused = replica.caller().anonymous().try_verify(&good, VerifyRequest::default()).await;

@@ -138,6 +138,13 @@ fn verifications(metrics: &Metrics, counters: &Counters, gateway: Gateway) {
         refused.map(|(reason, count)| (vec![reason], count as f64)).collect::<Vec<_>>()
     });
     let calls = Arc::clone(&counters.calls);
+    metrics.observe(&table::CALLS_ENDED, move || {
+        let counted = calls.counted().into_iter();
+        counted
+            .map(|calls| (vec!["grpc", calls.method, calls.code], calls.count as f64))
+            .collect::<Vec<_>>()
+    });
+    let calls = Arc::clone(&counters.calls);
     metrics.fill(&table::CALLS, move || {
         let noted = calls.noted().into_iter();
         noted
@@ -167,6 +174,8 @@ fn replica(
     metrics.observe_one(&table::LOG_STALENESS, read);
     let read = of_position(|position, clock| position.lease_left(clock).as_secs_f64());
     metrics.observe_one(&table::LEASE_REMAINING, read);
+    let read = of_position(|position, clock| position.half_used(clock) as f64);
+    metrics.observe_one(&table::LEASE_HALF_USED, read);
     metrics.observe_one(&table::LOG_FORKED, move || f64::from(u8::from(log.is_forked())));
     metrics.observe(&table::CLOCK_SKEW, move || {
         let skew = position.skew(clock.as_ref());

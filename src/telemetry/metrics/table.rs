@@ -69,6 +69,8 @@ metrics! {
         "Requests of gateways that were refused for no fault of their credential";
     CALLS = Histogram "rpc.server.call.duration", "s", ["rpc.system.name", "rpc.method", "rpc.response.status_code"],
         "How long gRPC calls took, from the request's head to the last byte of the response or the caller's departure";
+    CALLS_ENDED = Counter "countersign.calls", "{call}", ["rpc.system.name", "rpc.method", "rpc.response.status_code"],
+        "gRPC calls that have ended; those of our methods that succeed, or fail on this side, are counted from zero";
     INDEX_KEYS = Gauge "countersign.index.keys", "{key}", [],
         "Keys in memory, from which verifications are answered";
     LOG_REVISION = Gauge "countersign.log.revision", "{revision}", [],
@@ -81,6 +83,8 @@ metrics! {
         "Time since the last look at the log that found nothing newer than what is applied here; since the machine's start if there was none";
     LEASE_REMAINING = Gauge "countersign.lease.remaining", "s", [],
         "Time for which this replica may still answer without news of the database; 0 without a lease";
+    LEASE_HALF_USED = Counter "countersign.lease.half_used", "{lease}", [],
+        "Leases of which more than half had passed before there was another, the one of now included once it has come to that";
     LOG_FORKED = Gauge "countersign.log.forked", "{state}", [],
         "1 while the database's log is not the one that this replica has followed, so that nothing is answered";
     READY = Gauge "countersign.ready", "{state}", [],
@@ -106,7 +110,7 @@ metrics! {
     WAITERS = Gauge "countersign.waiters", "{call}", ["awaited"],
         "Calls that wait: for other replicas to have a change, or for this one to come as far as at_least asks";
     CONNECTIONS = Gauge "countersign.connections", "{connection}", ["listener"],
-        "Open connections: gRPC, or plain HTTP of gateways";
+        "Open connections: gRPC, plain HTTP of gateways, or the pages for probes and Prometheus";
     CONNECTIONS_LIMIT = Gauge "countersign.connections.limit", "{connection}", ["listener"],
         "The most open connections";
     CONNECTIONS_REFUSED = Counter "countersign.connections.refused", "{connection}", ["listener"],
