@@ -20,7 +20,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::calls::{self, CallsOfThread};
 use super::method::{Door, Method, door, is_verification};
-use crate::rpc::gateway::Unanswered;
+use crate::rpc::status::Unanswered;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 

@@ -25,6 +25,11 @@ pub fn most_bytes(path: &str) -> usize {
     if service == Some(KEY_VERIFIER) { MAX_VERIFICATION_BYTES } else { MAX_REQUEST_BYTES }
 }
 
+/// The code that a gateway's question would have failed with, if gateways were told errors. Among the extensions of the
+/// response, whose own status is always OK, for whoever counts calls by their outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unanswered(pub Code);
+
 /// Each error by [`Error::reason`], with the code that callers get.
 pub const CODES: [(&str, Code); 23] = [
     ("INVALID_REQUEST", Code::InvalidArgument),

@@ -64,7 +64,7 @@ pub fn serve<S: Serves>(
         };
         let Ok(socket) = socket.into_std() else { return };
         if !queues.take((socket, peer, place))
-            && let Some(closed) = queues.untold(Instant::now())
+            && let Some(closed) = queues.due_to_tell(Instant::now())
         {
             tracing::warn!(closed, "closed connections: every thread is far behind");
         }
@@ -110,7 +110,7 @@ impl Queues {
 
     /// How many were closed since the log was told last, if that is long enough ago: whoever opens connections could
     /// otherwise fill it.
-    fn untold(&mut self, now: Instant) -> Option<u64> {
+    fn due_to_tell(&mut self, now: Instant) -> Option<u64> {
         let is_due = self.told.is_none_or(|told| now >= told + TOLD_AGAIN_AFTER);
         is_due.then(|| {
             self.told = Some(now);
@@ -224,7 +224,7 @@ mod tests {
         let start = Instant::now();
         let mut closed_at = |now| {
             queues.closed += 1;
-            queues.untold(now)
+            queues.due_to_tell(now)
         };
         assert_eq!(closed_at(start), Some(1));
         assert_eq!(closed_at(start + TOLD_AGAIN_AFTER / 2), None);

@@ -40,7 +40,7 @@ pub use attempt::SAY_ANOTHER_REQUEST;
 pub use check::EXTENSIONS;
 pub use forward_auth::{DOORS, routes};
 pub use passed::UPSTREAM_HEADERS;
-pub use refusal::{REASONS, Unanswered};
+pub use refusal::REASONS;
 
 /// What is done with a request that no route is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use tonic_types::StatusExt as _;
 use crate::domain::Error;
 use crate::domain::verdict::DenialReason;
 use crate::rpc::proto;
-use crate::rpc::status::code;
+use crate::rpc::status::{Unanswered, code};
 
 /// The reasons that are no denials of a Verify, and what each means.
 pub const REASONS: [(&str, StatusCode, &str); 3] = [
@@ -51,11 +51,6 @@ pub(super) struct Refusal {
     detail: &'static str,
     missing_scopes: Vec<String>,
 }
-
-/// The code that a gateway's question would have failed with, if gateways were told errors. Among the extensions of the
-/// response, whose own status is always OK, for whoever counts calls by their outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unanswered(pub Code);
 
 impl Refusal {
     pub(super) fn ambiguous() -> Self {
