@@ -146,7 +146,7 @@ names; here stands what depends on several values, and the form of secrets: the 
 {{- end -}}
 {{- $_ := set $ports $port $name -}}
 {{- end -}}
-{{- if and .Values.serviceMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.metrics) -}}
+{{- if and .Values.serviceMonitor.enabled (not .Values.otel.disabled) .Values.networkPolicy.enabled (not .Values.networkPolicy.metrics) -}}
 {{- fail "serviceMonitor.enabled, but networkPolicy.metrics is empty: Prometheus would not get through. List its pods, e.g. networkPolicy.metrics=[{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" -}}
 {{- end -}}
 {{- if .Values.externalService.enabled -}}
