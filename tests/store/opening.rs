@@ -226,7 +226,7 @@ fn a_sqlite_database_that_can_not_be_written_is_said_to_be_so() {
         }
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let root = keyring(&format!("1:{}", "A".repeat(43) + "="));
+        let root = keyring(&format!("1:{}", "Q".repeat(43) + "="));
         let error = runtime.block_on(Store::open(&settings, root, Arc::new(OsRandom)));
         one_line(&error.err().expect("can't be written"))
     });
